@@ -1,0 +1,66 @@
+"""Accord brings a language model into accord with what people prefer.
+
+Each stage is a function with the options of its command: `accord.dpo(model=..., data=..., output_dir=..., beta=0.1)`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, StorageError
+    from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
+    from accord.stages.config import dpo, init, logprobs, pretrain, sft
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccordError",
+    "Completion",
+    "Diverged",
+    "Group",
+    "InputError",
+    "IntegrityError",
+    "Judgement",
+    "Message",
+    "Origin",
+    "RecordError",
+    "ServiceError",
+    "StorageError",
+    "__version__",
+    "dpo",
+    "init",
+    "logprobs",
+    "pretrain",
+    "sft",
+]
+
+# Where each name lives. It is imported when it is first used, so that `import accord` is light and needs no torch.
+HOMES = {
+    "AccordError": "accord.errors",
+    "Completion": "accord.records",
+    "Diverged": "accord.errors",
+    "Group": "accord.records",
+    "InputError": "accord.errors",
+    "IntegrityError": "accord.errors",
+    "Judgement": "accord.records",
+    "Message": "accord.records",
+    "Origin": "accord.records",
+    "RecordError": "accord.records",
+    "ServiceError": "accord.errors",
+    "StorageError": "accord.errors",
+    "dpo": "accord.stages.config",
+    "init": "accord.stages.config",
+    "logprobs": "accord.stages.config",
+    "pretrain": "accord.stages.config",
+    "sft": "accord.stages.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'accord' has no attribute {name!r}")
+    return getattr(importlib.import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})

@@ -1,0 +1,222 @@
+"""Token groups -> micro-batches: which groups share one, and where each token of it lies.
+
+Shapes: R rows, T tokens a row, S segments, C completions, N predicted tokens.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.data.dialogue import TokenGroup
+
+Layout = Literal["tree", "rows"]
+IntArray = np.ndarray
+
+
+class Segment(NamedTuple):
+    """A stretch of one row, `start` to `end`, that continues the segment `parent` (-1: it begins a sequence).
+
+    A token attends to the earlier tokens of its own segment and to the whole of its parent.
+    """
+
+    row: int
+    start: int
+    end: int
+    parent: int = -1
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+class Batch(NamedTuple):
+    """One micro-batch of whole groups, whatever its layout. Completions are in the order of `members`."""
+
+    tokens: Tensor  # (R, T)
+    positions: Tensor  # (R, T)
+    segments: tuple[Segment, ...]  # (S,) places not covered are padding
+    predict: Tensor  # (N,) flat places whose next token carries loss
+    target: Tensor  # (N,) that token
+    owner: Tensor  # (N,) the completion it belongs to, in 0..C-1
+    last: Tensor  # (C,) flat place of each completion's last token
+    layout: Layout
+    members: tuple[TokenGroup, ...]
+    indices: tuple[int, ...]  # each member's place in the data set it came from
+
+    @property
+    def completions(self) -> int:
+        return len(self.last)
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that go through the model, padding not counted."""
+        return sum(segment.length for segment in self.segments)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same micro-batch with its tensors on a device."""
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name, value in zip(self._fields, self, strict=True)
+            if isinstance(value, Tensor)
+        }
+        return self._replace(**moved)
+
+
+class _Writer:
+    """Collects tokens, segments and predicted places while rows are laid out."""
+
+    def __init__(self) -> None:
+        self.tokens: list[list[IntArray]] = [[]]
+        self.positions: list[list[IntArray]] = [[]]
+        self.width: list[int] = [0]
+        self.segments: list[Segment] = []
+        self.predict: list[tuple[int, IntArray]] = []  # row, places in the row
+        self.target: list[IntArray] = []
+        self.owner: list[IntArray] = []
+        self.last: list[tuple[int, int]] = []
+
+    def new_row(self) -> None:
+        if self.width[-1]:
+            self.tokens.append([])
+            self.positions.append([])
+            self.width.append(0)
+
+    def segment(self, ids: IntArray, *, position: int, parent: int = -1) -> int:
+        row, start = len(self.width) - 1, self.width[-1]
+        self.tokens[row].append(ids)
+        self.positions[row].append(np.arange(position, position + len(ids)))
+        self.width[row] += len(ids)
+        self.segments.append(Segment(row, start, start + len(ids), parent))
+        return len(self.segments) - 1
+
+    def completion(self, ids: IntArray, loss: Sequence[tuple[int, int]], *, start: int, before: int) -> None:
+        """A completion whose first token lies at `start` of the current row and is predicted at `before` (-1: nowhere)."""
+        row, owner = len(self.width) - 1, len(self.last)
+        places = np.concatenate([np.arange(a, b) for a, b in loss]) if loss else np.zeros(0, int)
+        if before < 0:
+            places = places[places > 0]
+        self.predict.append((row, np.where(places == 0, before, start + places - 1)))
+        self.target.append(ids[places])
+        self.owner.append(np.full(len(places), owner))
+        self.last.append((row, start + len(ids) - 1))
+
+    def batch(self, layout: Layout, members: Sequence[TokenGroup], indices: Sequence[int], pad: int) -> Batch:
+        width = max(self.width)
+        tokens = np.full((len(self.width), width), pad, dtype=np.int64)
+        positions = np.zeros((len(self.width), width), dtype=np.int64)
+        for row, used in enumerate(self.width):
+            if used:
+                tokens[row, :used] = np.concatenate(self.tokens[row])
+                positions[row, :used] = np.concatenate(self.positions[row])
+        flat = [row * width + places for row, places in self.predict]
+        last = [row * width + place for row, place in self.last]
+        joined = [np.concatenate(part).astype(np.int64) for part in (flat, self.target, self.owner)]
+        return Batch(
+            torch.from_numpy(tokens),
+            torch.from_numpy(positions),
+            tuple(self.segments),
+            *(torch.from_numpy(part) for part in joined),
+            torch.tensor(last),
+            layout,
+            tuple(members),
+            tuple(indices),
+        )
+
+
+def arrange(
+    members: Sequence[TokenGroup], layout: Layout, *, pad: int = 0, indices: Sequence[int] | None = None
+) -> Batch:
+    """Lays whole groups out as one micro-batch.
+
+    tree: one row holds every group, each prompt once, its completions as branches that continue its positions.
+    rows: one row a completion, the prompt repeated, padded on the right.
+    """
+    writer = _Writer()
+    for group in members:
+        (_tree if layout == "tree" else _rows)(writer, group)
+    return writer.batch(layout, members, range(len(members)) if indices is None else indices, pad)
+
+
+def _tree(writer: _Writer, group: TokenGroup) -> None:
+    prompt = len(group.prompt)
+    if len(group.completions) == 1 or not prompt:
+        return _joined(writer, group)
+    root = writer.segment(group.prompt, position=0)
+    before = writer.segments[root].end - 1
+    for completion in group.completions:
+        branch = writer.segment(completion.ids, position=prompt, parent=root)
+        writer.completion(completion.ids, completion.loss, start=writer.segments[branch].start, before=before)
+
+
+def _rows(writer: _Writer, group: TokenGroup) -> None:
+    for completion in group.completions:
+        writer.new_row()
+        _sequence(writer, group.prompt, completion.ids, completion.loss)
+
+
+def _joined(writer: _Writer, group: TokenGroup) -> None:
+    for completion in group.completions:
+        _sequence(writer, group.prompt, completion.ids, completion.loss)
+
+
+def _sequence(writer: _Writer, prompt: IntArray, ids: IntArray, loss: Sequence[tuple[int, int]]) -> None:
+    whole = writer.segments[writer.segment(np.concatenate([prompt, ids]), position=0)]
+    start = whole.start + len(prompt)
+    writer.completion(ids, loss, start=start, before=start - 1 if len(prompt) else -1)
+
+
+def size(group: TokenGroup, layout: Layout) -> int:
+    """Tokens that a group puts through the model in a layout."""
+    repeats = 1 if layout == "tree" else len(group.completions)
+    return repeats * len(group.prompt) + sum(len(c.ids) for c in group.completions)
+
+
+def micro_batches(
+    groups: Sequence[TokenGroup], indices: Sequence[int], *, max_tokens: int, layout: Layout, pad: int = 0
+) -> Iterator[Batch]:
+    """Cuts groups into micro-batches of at most `max_tokens` places (padding counted); a larger group stands alone.
+
+    tree: as few as will do, filled evenly. rows: similar lengths together. The loss of a step does not depend on the cut.
+    """
+    cut = _even if layout == "tree" else _similar
+    for held in cut(groups, indices, max_tokens):
+        yield arrange([groups[i] for i in held], layout, pad=pad, indices=held)
+
+
+def _even(groups: Sequence[TokenGroup], indices: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Largest first, each into the emptiest bin that has room: no bin is larger than it need be."""
+    ordered = sorted(indices, key=lambda i: (-size(groups[i], "tree"), i))
+    total = sum(size(groups[i], "tree") for i in ordered)
+    bins: list[list[int]] = [[] for _ in range(max(1, -(-total // max_tokens)))]
+    heap = [(0, place) for place in range(len(bins))]
+    for i in ordered:
+        cost = size(groups[i], "tree")
+        used, place = heapq.heappop(heap)
+        if used and used + cost > max_tokens:
+            heapq.heappush(heap, (used, place))
+            used, place = 0, len(bins)
+            bins.append([])
+        bins[place].append(i)
+        heapq.heappush(heap, (used + cost, place))
+    yield from (held for held in bins if held)
+
+
+def _similar(groups: Sequence[TokenGroup], indices: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Longest first, as many as fit with every row as wide as the first."""
+    held: list[int] = []
+    rows = 0
+    for i in sorted(indices, key=lambda i: (-groups[i].length, i)):
+        count = len(groups[i].completions)
+        if held and (rows + count) * groups[held[0]].length > max_tokens:
+            yield held
+            held, rows = [], 0
+        held.append(i)
+        rows += count
+    if held:
+        yield held

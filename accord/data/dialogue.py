@@ -1,0 +1,249 @@
+"""Groups -> token ids: the prompt once, each completion after it, and which of its tokens carry loss.
+
+The ids of a prompt with a completion are those of stock `apply_chat_template`, or of the tokenizer for plain text. One
+exception: a control string (`</s>`, `<|im_end|>`) that stands in somebody's words stays words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from accord.data.encode import Encoded, Encoder, Ids, Rendering, Span
+from accord.data.report import DataReport, Refusals
+from accord.data.template import OTHER_TEMPLATE, Template, as_turns
+from accord.errors import InputError
+from accord.records import Group, RecordError, Text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHUNK = 512  # groups tokenised in one call of the tokenizer
+AS_WORDS = "control strings in the data were tokenised as words"
+NO_END = "the chat template ends an assistant turn without EOS or another special token: a model cannot learn to stop"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenCompletion:
+    """ids (T,): what follows the shared prompt. loss: half-open stretches of `ids` that carry loss."""
+
+    ids: Ids
+    loss: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenGroup:
+    """A group as tokens: the ids all its completions share, and each completion's own.
+
+    Where the prompt is empty (a document), a completion's first token has nothing before it and carries no loss.
+    """
+
+    group: Group
+    prompt: Ids
+    completions: tuple[TokenCompletion, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the longest completion."""
+        return len(self.prompt) + max((len(completion.ids) for completion in self.completions), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What has to be tokenised for one group: the prompt (a document has none) and the whole of each completion.
+
+    stretches: for each whole the characters that carry loss, or () where that is everything after the prompt.
+    """
+
+    group: Group
+    prompt: Rendering | None
+    wholes: tuple[Rendering, ...]
+    stretches: tuple[tuple[Span, ...], ...]
+
+    @property
+    def renderings(self) -> tuple[Rendering, ...]:
+        return (self.prompt, *self.wholes) if self.prompt else self.wholes
+
+    @property
+    def located(self) -> tuple[bool, ...]:
+        """For each rendering, whether the characters of its tokens must be known."""
+        return (*([False] if self.prompt else []), *map(bool, self.stretches))
+
+
+class Dialogue:
+    """Tokenises groups with one tokenizer and one chat template. What it noticed is noted in `report`.
+
+    turns: which assistant turns of a single completion carry loss, all or the last.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        turns: Literal["all", "last"] = "all",
+        report: DataReport | None = None,
+    ) -> None:
+        if tokenizer.eos_token_id is None:
+            raise InputError("tokenizer has no eos_token", where=tokenizer.name_or_path, fix="set one and save it")
+        self.tokenizer, self.turns = tokenizer, turns
+        self.report = DataReport() if report is None else report
+        self.encoder = Encoder(tokenizer)
+        self.template = Template(self.encoder, chat_template, template_kwargs or {})
+
+    def tokens(self, group: Group) -> TokenGroup:
+        """RecordError: the template refuses the turns, or does not write the prompt as the start of the whole."""
+        return self.many([group])[0]
+
+    def many(self, groups: Iterable[Group], *, on_bad_row: str = "error") -> list[TokenGroup]:
+        """[tokens(group) for group in groups], with the tokenizer called on lists. Bad rows as in read_groups."""
+        return self._tokenise(groups, self._plan, on_bad_row)
+
+    def document(self, group: Group) -> TokenGroup:
+        """A group of one completion as one document: no prompt, and loss on every token that has one before it."""
+        return self.documents([group])[0]
+
+    def documents(self, groups: Iterable[Group], *, on_bad_row: str = "error") -> list[TokenGroup]:
+        """[document(group) for group in groups], with the tokenizer called on lists."""
+        return self._tokenise(groups, self._plan_document, on_bad_row)
+
+    def prompt_ids(self, prompt: Text, tools: Sequence[Mapping[str, Any]] = ()) -> Ids:
+        """(T,) the ids to sample from: with the generation prompt for turns, without an end for plain text."""
+        plan = self._plan(Group("", prompt, (), tools=tuple(tools)))
+        return self._prompt(plan, self.encoder.encode(plan.renderings, plan.located)[0])
+
+    def kept(self, tokens: TokenGroup) -> tuple[int, int]:
+        """(first, last): how many ids of the prompt a cut must leave at each end.
+
+        First: BOS and the system turn. Last: the header of the turn to come, and one token before it.
+        """
+        ids, group = tokens.prompt, tokens.group
+        first = int(len(ids) > 0 and ids[0] == self.tokenizer.bos_token_id)
+        if isinstance(group.prompt, str):
+            return first, 1
+        whole = self.template.render(group, group.prompt, generation=True)
+        headless = self.template.render(group, group.prompt)
+        encoded, bare = self.encoder.encode([whole, headless], [True, False])
+        system = encoded.tokens((0, self.template.system_end(group, whole.text)))[1]
+        return max(first, system), len(ids) - _common(ids, bare.ids) + 1
+
+    def _plan(self, group: Group) -> _Plan:
+        completions = [completion.content for completion in group.completions]
+        last = self.turns == "last" and len(completions) == 1
+        if isinstance(group.prompt, str):
+            wholes = [self._plain(group.prompt + self._unended(reply)) for reply in completions]
+            return _Plan(group, self._plain(group.prompt), tuple(wholes), ((),) * len(wholes))
+        prompt = self.template.render(group, group.prompt, generation=True)
+        wholes, stretches = [], []
+        for reply in map(as_turns, completions):
+            whole = self.template.render(group, group.prompt + reply)
+            self.template.check_start(group, prompt.text, whole.text)
+            wholes.append(whole)
+            stretches.append(self.template.stretches(group, reply, len(prompt.text), whole.text, last=last))
+        return _Plan(group, prompt, tuple(wholes), tuple(stretches))
+
+    def _plan_document(self, group: Group) -> _Plan:
+        (completion,) = group.completions
+        if isinstance(group.prompt, str) and isinstance(completion.content, str):
+            whole = self._plain(group.prompt + self._unended(completion.content))
+        else:
+            whole = self.template.render(group, (*as_turns(group.prompt), *as_turns(completion.content)))
+        return _Plan(group, None, (whole,), ((),))
+
+    def _unended(self, reply: Text) -> str:
+        """A text that ends with the text of EOS means that EOS, not a second one."""
+        assert isinstance(reply, str), "turns after a prompt of plain text; read_groups refuses that"
+        return reply.removesuffix(str(self.tokenizer.eos_token))
+
+    def _plain(self, text: str) -> Rendering:
+        if self.tokenizer.bos_token_id in self.encoder.prefix:
+            text = text.removeprefix(str(self.tokenizer.bos_token))
+        return Rendering(text, self.encoder.find(text), plain=True)
+
+    def _tokenise(self, groups: Iterable[Group], plan: Callable[[Group], _Plan], on_bad_row: str) -> list[TokenGroup]:
+        refusals, made, rest = Refusals(on_bad_row, self.report), list[TokenGroup](), iter(groups)
+        while chunk := list(islice(rest, CHUNK)):
+            plans = []
+            for group in chunk:
+                try:
+                    plans.append(plan(group))
+                except RecordError as error:
+                    refusals.add(error, id=group.id)
+            renderings = [rendering for one in plans for rendering in one.renderings]
+            encoded = iter(self.encoder.encode(renderings, [located for one in plans for located in one.located]))
+            for one in plans:
+                try:
+                    made.append(self._group(one, list(islice(encoded, len(one.renderings)))))
+                except RecordError as error:
+                    refusals.add(error, id=one.group.id)
+        refusals.close()
+        return made
+
+    def _group(self, plan: _Plan, encoded: list[Encoded]) -> TokenGroup:
+        """The shared prompt is what its own ids have in common with the ids of all wholes: where a token runs over the
+        border it belongs to the completion (as in TRL 1.16)."""
+        self._note(plan, encoded)
+        prompt = self._prompt(plan, encoded.pop(0)) if plan.prompt else np.empty(0, dtype=np.int32)
+        wholes = [self._whole(one, ids) for one, ids in zip(plan.wholes, encoded, strict=True)]
+        shared = min((_common(prompt, whole.ids) for whole in wholes), default=len(prompt))
+        completions = []
+        for whole, stretches in zip(wholes, plan.stretches, strict=True):
+            loss = _loss(whole, stretches, shared, plan.prompt)
+            if not loss:
+                raise RecordError("no token carries loss", origin=plan.group.source, fix="drop the row")
+            completions.append(TokenCompletion(whole.ids[shared:], loss))
+        return TokenGroup(plan.group, prompt[:shared], tuple(completions))
+
+    def _prompt(self, plan: _Plan, encoded: Encoded) -> Ids:
+        """Without what the tokenizer puts at the end of each plain text: this one goes on."""
+        plain = plan.prompt is not None and plan.prompt.plain
+        return encoded.ids[: len(encoded.ids) - len(self.encoder.suffix)] if plain else encoded.ids
+
+    def _whole(self, rendering: Rendering, encoded: Encoded) -> Encoded:
+        """With EOS after a plain text that lacks it."""
+        eos = self.tokenizer.eos_token_id
+        if not rendering.plain or self.encoder.suffix[-1:] == [eos]:
+            return encoded
+        return Encoded(np.append(encoded.ids, np.int32(eos)))
+
+    def _note(self, plan: _Plan, encoded: Sequence[Encoded]) -> None:
+        where = str(plan.group.source)
+        if any(rendering.words for rendering in plan.renderings):
+            self.report.note(AS_WORDS, where=where)
+        if plan.renderings[0].plain:
+            return
+        bos = self.tokenizer.bos_token_id
+        if any(bos is not None and one.ids[:2].tolist() == [bos, bos] for one in encoded):
+            raise InputError("BOS stands twice at the start", where="chat template", fix=OTHER_TEMPLATE)
+        if plan.wholes and NO_END not in self.report.notes and not self._ends(encoded[-1].ids):
+            self.report.note(NO_END, where=where)
+
+    def _ends(self, ids: Ids) -> bool:
+        """Whether the last token that is more than white space is a special one."""
+        return any(int(i) in self.encoder.control for i in ids[-1:]) or (
+            len(ids) > 1 and not str(self.tokenizer.decode(ids[-1:])).strip() and self._ends(ids[:-1])
+        )
+
+
+def _common(a: Ids, b: Ids) -> int:
+    """How many first ids two rows have in common."""
+    n = min(len(a), len(b))
+    differ = np.flatnonzero(a[:n] != b[:n])
+    return int(differ[0]) if len(differ) else n
+
+
+def _loss(whole: Encoded, stretches: tuple[Span, ...], shared: int, prompt: Rendering | None) -> tuple[Span, ...]:
+    """Stretches of tokens, counted from the end of the shared prompt. What starts at the border starts at its token."""
+    first = 0 if shared else 1  # a token with nothing before it is not predicted
+    if not stretches:
+        spans = [(first, len(whole.ids) - shared)]
+    else:
+        border = len(prompt.text) if prompt else 0
+        places = [(start, whole.tokens((start, end))) for start, end in stretches]
+        spans = [(first if start == border else lo - shared, hi - shared) for start, (lo, hi) in places]
+    return tuple((lo, hi) for lo, hi in spans if lo < hi)

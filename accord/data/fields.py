@@ -1,0 +1,181 @@
+"""The fields of one row, typed: each reading returns the value or raises a RecordError that names the field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accord.records import ROLES, Message, Origin, RecordError, Text, Turns
+
+DROP = "drop the row, or run with --on_bad_row drop"
+# An empty system turn switches off the template's own; a tool may have nothing to say.
+MAY_BE_EMPTY = ("system", "developer", "tool")
+
+
+def kind(value: object) -> str:
+    """The name of a value's type as a reader of JSON knows it."""
+    if value is None:
+        return "null"
+    names = {bool: "true or false", str: "text", int: "a number", float: "a number", list: "a list", tuple: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else type(value).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its columns, and where it stands. A column that is null counts as absent where it is optional."""
+
+    columns: Mapping[str, Any]
+    origin: Origin
+
+    def error(self, field: str, what: str, fix: str = DROP) -> RecordError:
+        return RecordError(what, origin=self.origin, field=field, fix=fix)
+
+    def needed(self, name: str) -> Any:
+        if name not in self.columns:
+            raise self.error(name, "missing")
+        return self.columns[name]
+
+    def content(self, name: str, *, like: Text | None = None) -> Text:
+        """Text or turns, not empty; with `like`, of the same kind as that."""
+        return self.text_or_turns(name, self.needed(name), like=like)
+
+    def reply(self, name: str, *, like: Text) -> Text:
+        return self.as_reply(name, self.content(name, like=like))
+
+    def replies(self, name: str, *, like: Text) -> tuple[Text, ...]:
+        """A list of completions, each text or turns like the prompt."""
+        values = self.needed(name)
+        if not isinstance(values, list | tuple):
+            raise self.error(name, f"expected a list, got {kind(values)}")
+        fields = [(f"{name}[{i}]", value) for i, value in enumerate(values)]
+        return tuple(self.as_reply(field, self.text_or_turns(field, value, like=like)) for field, value in fields)
+
+    def text_or_turns(self, field: str, value: object, *, like: Text | None = None) -> Text:
+        wanted = str if like is None or isinstance(like, str) else list
+        is_list = isinstance(value, list | tuple)
+        if is_list and (like is None or wanted is list):
+            return self.turns(field, value)
+        if isinstance(value, str) and wanted is str:
+            if not value.strip():
+                raise self.error(field, "empty text")
+            return value
+        expected = "text" if wanted is str else "a list of messages"
+        mixed = like is not None and (is_list or isinstance(value, str))
+        what = f"expected {expected}" + (" like the prompt" if mixed else "") + f", got {kind(value)}"
+        raise self.error(field, what, "give both as text or both as messages" if mixed else DROP)
+
+    def turns(self, field: str, value: object) -> Turns:
+        if not isinstance(value, list | tuple):
+            raise self.error(field, f"expected a list of messages, got {kind(value)}")
+        if not value:
+            raise self.error(field, "empty list of messages")
+        return tuple(self.message(f"{field}[{i}]", message) for i, message in enumerate(value))
+
+    def message(self, field: str, value: Any) -> Message:
+        """One turn: a known role, a content, and whatever else the template may read."""
+        if isinstance(value, Message):
+            value = value.plain()
+        if not isinstance(value, Mapping):
+            raise self.error(field, f"expected a message (an object with role and content), got {kind(value)}")
+        role, content = value.get("role"), value.get("content")
+        if role not in ROLES:
+            what = f"unknown role {role!r}" if isinstance(role, str) else f"expected text, got {kind(role)}"
+            raise self.error(f"{field}.role", what, "one of " + ", ".join(ROLES))
+        extra = {key: item for key, item in value.items() if key not in ("role", "content") and item is not None}
+        if content is None and extra.get("tool_calls"):
+            content = ""
+        if not isinstance(content, str):
+            raise self.error(f"{field}.content", f"expected text, got {kind(content)}")
+        if not content.strip() and role not in MAY_BE_EMPTY and not extra.get("tool_calls"):
+            raise self.error(f"{field}.content", "empty text")
+        return Message(role, content, extra)
+
+    def as_reply(self, field: str, content: Text) -> Text:
+        """A completion of turns starts and ends with the assistant: what comes before belongs to the prompt."""
+        if isinstance(content, tuple):
+            if content[0].role != "assistant":
+                raise self.error(field, f"starts with a {content[0].role} turn", "move that turn to the prompt")
+            if content[-1].role != "assistant":
+                raise self.error(field, f"ends with a {content[-1].role} turn", "end it with an assistant turn")
+        return content
+
+    def number(self, name: str) -> float | None:
+        value = self.columns.get(name)
+        return None if value is None else self.finite(name, value)
+
+    def finite(self, field: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(field, f"expected a number, got {kind(value)}")
+        if not math.isfinite(value):
+            raise self.error(field, f"{value} is not a finite number")
+        return float(value)
+
+    def numbers(self, name: str, length: int) -> tuple[float, ...] | None:
+        values = self.per_completion(name, length)
+        return values and tuple(self.finite(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+    def ranks(self, name: str, length: int) -> tuple[int, ...] | None:
+        """Whole numbers from 1 (best); equal ones are ties."""
+        values = self.numbers(name, length)
+        for i, value in enumerate(values or ()):
+            if value < 1 or value != int(value):
+                raise self.error(f"{name}[{i}]", f"{value:g} is no rank", "ranks are whole numbers, 1 is best")
+        return None if values is None else tuple(map(int, values))
+
+    def per_completion(self, name: str, length: int) -> tuple[Any, ...] | None:
+        """A list with one entry for each completion."""
+        values = self.columns.get(name)
+        if values is None:
+            return None
+        if not isinstance(values, list | tuple):
+            raise self.error(name, f"expected a list, got {kind(values)}")
+        if len(values) != length:
+            raise self.error(name, f"{len(values)} entries for {length} completions")
+        return tuple(values)
+
+    def word(self, name: str) -> str | None:
+        return self.as_word(name, self.columns.get(name))
+
+    def words(self, name: str, length: int) -> tuple[str | None, ...]:
+        values = self.per_completion(name, length) or (None,) * length
+        return tuple(self.as_word(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+    def as_word(self, field: str, value: object) -> str | None:
+        """A name or an id: text or a whole number."""
+        if value is None or (isinstance(value, str) and value):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        raise self.error(field, "empty text" if value == "" else f"expected text, got {kind(value)}")
+
+    def flag(self, name: str) -> bool | None:
+        value = self.columns.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        raise self.error(name, f"expected true or false, got {kind(value)}")
+
+    def weight(self, name: str) -> float:
+        value = self.number(name)
+        if value is not None and value <= 0:
+            raise self.error(name, f"{value:g} is no weight", "a number above 0")
+        return 1.0 if value is None else value
+
+    def tools(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """A list of tool schemas, or that list as JSON text (tables whose columns have one type keep it so)."""
+        value = self.columns.get(name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise self.error(name, f"not JSON: {error}") from error
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            raise self.error(name, f"expected a list of objects, got {kind(value)}")
+        for i, tool in enumerate(value):
+            if not isinstance(tool, Mapping):
+                raise self.error(f"{name}[{i}]", f"expected an object, got {kind(tool)}")
+        return tuple(value)

@@ -1,0 +1,89 @@
+"""What becomes of groups longer than max_length: an error, dropped and counted, or the middle of the prompt cut out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from accord.data.dialogue import Dialogue, TokenGroup
+from accord.data.report import DataReport, LengthCount, Refusals
+from accord.errors import InputError
+from accord.records import RecordError
+
+OnLong = Literal["error", "drop", "truncate_prompt"]
+
+
+def fit_groups(
+    groups: Iterable[TokenGroup],
+    dialogue: Dialogue,
+    *,
+    max_length: int,
+    on_long: OnLong = "drop",
+    max_dropped: float = 0.05,
+) -> list[TokenGroup]:
+    """The groups that fit, some with a cut prompt; the others are counted and named in dialogue.report.
+
+    InputError: more than the share `max_dropped` does not fit. BadRows: one does not, and on_long is "error".
+    """
+    report, made = dialogue.report, list[TokenGroup]()
+    report.lengths = count = LengthCount(max_length)
+    refusals = Refusals("error", report)
+    for tokens in groups:
+        count.groups += 1
+        count.shortest = min(count.shortest or tokens.length, tokens.length)
+        try:
+            kept = dialogue.kept(tokens) if on_long == "truncate_prompt" and tokens.length > max_length else (0, 1)
+            fitted, why = fit_length(tokens, max_length=max_length, on_long=on_long, kept=kept)
+        except RecordError as error:
+            refusals.add(error, id=tokens.group.id)
+            continue
+        if fitted is None:
+            count.dropped += 1
+            source = tokens.group.source
+            report.drop("longer than max_length", where=str(source), id=tokens.group.id, why=why)
+        else:
+            count.cut += fitted is not tokens
+            made.append(fitted)
+    refusals.close()
+    check_fit(report, max_dropped=max_dropped)
+    return made
+
+
+def fit_length(
+    tokens: TokenGroup, *, max_length: int, on_long: OnLong, kept: tuple[int, int] = (0, 1)
+) -> tuple[TokenGroup | None, str]:
+    """(the group as it fits, "") or (None, why it does not). Completions are never cut.
+
+    kept: how many ids of the prompt must stay at its start and at its end (Dialogue.kept); what a cut takes out lies
+    between them, the same for all completions. RecordError: too long, and on_long is "error".
+    """
+    if tokens.length <= max_length:
+        return tokens, ""
+    prompt, completion = len(tokens.prompt), tokens.length - len(tokens.prompt)
+    why = f"prompt {prompt} + longest completion {completion} tokens > max_length {max_length}"
+    if on_long == "error":
+        fix = "raise --max_length, or --on_long drop or truncate_prompt"
+        raise RecordError(why, origin=tokens.group.source, fix=fix)
+    first, last = kept
+    room = max_length - completion
+    if on_long == "drop":
+        return None, why
+    if room < first + last:
+        return None, why + f"; a cut would have to leave {first} + {last} of the prompt"
+    cut = np.concatenate([tokens.prompt[:first], tokens.prompt[prompt - (room - first) :]])
+    return replace(tokens, prompt=cut), ""
+
+
+def check_fit(report: DataReport, *, max_dropped: float = 0.05) -> None:
+    """InputError if more than the share `max_dropped` of the groups did not fit, or none did."""
+    count = report.lengths
+    if count is None or not count.dropped:
+        return
+    if count.dropped <= max_dropped * count.groups and count.dropped < count.groups:
+        return
+    fit = count.groups - count.dropped
+    what = f"{fit} of {count.groups} rows fit max_length={count.max_length} (shortest {count.shortest})"
+    raise InputError(what, fix="raise --max_length, --on_long truncate_prompt, or allow more with --max_dropped")

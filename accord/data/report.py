@@ -1,0 +1,131 @@
+"""What became of the rows: read, kept, dropped and why. The same report is used for reading, tokenising and length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from accord.errors import InputError
+from accord.records import Origin, RecordError
+
+LISTED = 10  # bad rows named in one error
+POLICIES = ("error", "drop")
+
+
+class Dropped(NamedTuple):
+    """One row that was left out: where it stood, its id, and the reason in full."""
+
+    where: str
+    id: str
+    why: str
+
+
+@dataclass(slots=True)
+class Note:
+    """Something that is no error and that the user should know: how often, and where first."""
+
+    count: int
+    where: str
+
+
+@dataclass(slots=True)
+class LengthCount:
+    """What the length policy did. Lengths in tokens: prompt and longest completion."""
+
+    max_length: int
+    groups: int = 0
+    dropped: int = 0
+    cut: int = 0
+    shortest: int = 0
+
+
+@dataclass(slots=True)
+class DataReport:
+    """Counts of rows. `dropped` maps a reason to the rows dropped for it; `ignored` names the unknown columns."""
+
+    read: int = 0
+    dropped: dict[str, list[Dropped]] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    notes: dict[str, Note] = field(default_factory=dict)
+    lengths: LengthCount | None = None
+
+    @property
+    def kept(self) -> int:
+        return self.read - sum(map(len, self.dropped.values()))
+
+    def drop(self, reason: str, *, where: str, id: str, why: str = "") -> None:
+        """Counts one dropped row under `reason`; `why` is the reason with this row's particulars."""
+        self.dropped.setdefault(reason, []).append(Dropped(where, id, why or reason))
+
+    def ignore(self, columns: Iterable[str]) -> None:
+        self.ignored.extend(name for name in columns if name not in self.ignored)
+
+    def note(self, text: str, *, where: str) -> None:
+        if text in self.notes:
+            self.notes[text].count += 1
+        else:
+            self.notes[text] = Note(1, where)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the run folder: plain lists, dictionaries, strings and numbers."""
+        lengths = self.lengths
+        return {
+            "read": self.read,
+            "kept": self.kept,
+            "dropped": {reason: [row._asdict() for row in rows] for reason, rows in self.dropped.items()},
+            "ignored_columns": self.ignored,
+            "notes": {text: {"count": note.count, "first": note.where} for text, note in self.notes.items()},
+            "lengths": lengths and {name: getattr(lengths, name) for name in LengthCount.__slots__},
+        }
+
+    def summary(self) -> str:
+        """One line: `1776 read, 1772 kept, 4 dropped (chosen: empty text: 4); ignored columns: flags`."""
+        reasons = ", ".join(f"{reason}: {len(rows)}" for reason, rows in self.dropped.items())
+        line = f"{self.read} read, {self.kept} kept, {self.read - self.kept} dropped" + (reasons and f" ({reasons})")
+        if self.lengths and self.lengths.cut:
+            line += f"; {self.lengths.cut} prompts cut"
+        return line + ("; ignored columns: " + ", ".join(self.ignored) if self.ignored else "")
+
+
+class Particular(RecordError):
+    """A RecordError whose text holds this row's particulars; `reason` is what it shares with others of its kind."""
+
+    def __init__(self, reason: str, what: str, *, origin: Origin | None = None, field: str = "", fix: str = "") -> None:
+        super().__init__(what, origin=origin, field=field, fix=fix)
+        self.reason = reason
+
+
+class BadRows(RecordError):
+    """The first bad row; `others` holds the messages of up to nine more."""
+
+    def __init__(self, errors: list[RecordError]) -> None:
+        first = errors[0]
+        super().__init__(first.what, origin=first.origin, field=first.field, fix=first.fix)
+        self.others = tuple(str(error) for error in errors[1:])
+
+
+class Refusals:
+    """What happens to bad rows: collected and raised together ("error"), or dropped and counted ("drop")."""
+
+    def __init__(self, on_bad_row: str, report: DataReport) -> None:
+        if on_bad_row not in POLICIES:
+            raise InputError(f"{on_bad_row!r} is no policy", where="on_bad_row", fix="error or drop")
+        self.on_bad_row, self.report = on_bad_row, report
+        self.errors: list[RecordError] = []
+
+    def add(self, error: RecordError, *, id: str = "") -> None:
+        """Drops the row, or remembers the error; the tenth one raises BadRows."""
+        if self.on_bad_row == "drop":
+            reason = error.reason if isinstance(error, Particular) else error.what
+            named = ": ".join(part for part in (error.field, reason) if part)
+            self.report.drop(named, where=str(error.origin or ""), id=id, why=error.what)
+            return
+        self.errors.append(error)
+        if len(self.errors) == LISTED:
+            self.close()
+
+    def close(self) -> None:
+        """Raises BadRows if there was any."""
+        if self.errors:
+            raise BadRows(self.errors)

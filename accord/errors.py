@@ -1,0 +1,41 @@
+"""The ways a command can fail: each has an exit code and says where, what, and what to do."""
+
+
+class AccordError(Exception):
+    """A failure that the user can act on. Its text is ``where: what: fix`` (empty parts are left out)."""
+
+    code = 1
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(": ".join(part for part in (where, what, fix) if part))
+
+
+class InputError(AccordError):
+    """Bad data, configuration or model directory."""
+
+    code = 2
+
+
+class Diverged(AccordError):
+    """A loss or gradient that is not finite, or training that is dead."""
+
+    code = 3
+
+
+class StorageError(AccordError):
+    """Disk full, a directory in use by another run, no memory."""
+
+    code = 4
+
+
+class ServiceError(AccordError):
+    """A peer process, rank or remote service that failed."""
+
+    code = 5
+
+
+class IntegrityError(AccordError):
+    """A file that is not what was written."""
+
+    code = 6

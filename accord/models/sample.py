@@ -1,0 +1,67 @@
+"""Completions sampled from a network, seeded, through transformers' own generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+Ids = npt.NDArray[np.int32]
+
+
+@torch.no_grad()
+def sample(
+    network: PreTrainedModel,
+    prompts: Sequence[Ids],
+    *,
+    max_new_tokens: int,
+    end: int,
+    seed: int,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+) -> list[Ids]:
+    """One completion of each prompt, its EOS `end` included where it came; temperature 0 is greedy.
+
+    The draws of a batch come from (seed, batch), so the same call gives the same samples.
+    """
+    ordered = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    found: dict[int, Ids] = {}
+    training = network.training
+    network.eval()
+    for start in range(0, len(ordered), batch_size):
+        chosen = ordered[start : start + batch_size]
+        with torch.random.fork_rng(devices=[] if network.device.type == "cpu" else [network.device]):
+            torch.manual_seed(seed * 1_000_003 + start)
+            made = _generate(network, [prompts[i] for i in chosen], max_new_tokens, end, temperature)
+        found.update(zip(chosen, made, strict=True))
+    network.train(training)
+    return [found[i] for i in range(len(prompts))]
+
+
+def _generate(
+    network: PreTrainedModel, prompts: Sequence[Ids], max_new_tokens: int, end: int, temperature: float
+) -> list[Ids]:
+    width = max(len(prompt) for prompt in prompts)
+    tokens = np.full((len(prompts), width), end, dtype=np.int64)
+    mask = np.zeros_like(tokens)
+    for row, prompt in enumerate(prompts):
+        tokens[row, width - len(prompt) :] = prompt
+        mask[row, width - len(prompt) :] = 1
+    drawing = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+    output = network.generate(
+        torch.from_numpy(tokens).to(network.device),
+        attention_mask=torch.from_numpy(mask).to(network.device),
+        generation_config=GenerationConfig(
+            max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=end, use_cache=True, **drawing
+        ),
+    )
+    return [_until(row, end) for row in output[:, width:].cpu().numpy().astype(np.int32)]
+
+
+def _until(ids: Ids, end: int) -> Ids:
+    """The ids up to the first EOS, that one included."""
+    stops = np.flatnonzero(ids == end)
+    return ids[: stops[0] + 1] if len(stops) else ids

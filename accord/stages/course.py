@@ -1,0 +1,86 @@
+"""Which groups make up which step: pure functions of the seed and the step's number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from accord.data.batches import Batch, Layout, micro_batches
+from accord.data.dialogue import TokenGroup
+from accord.data.order import order
+from accord.stages.options import DataOptions, TrainOptions
+from accord.training.loop import Part, Step
+from accord.training.objectives import Objective
+
+
+class Course(NamedTuple):
+    """The steps of a run: a pure function of their number, counted from 0."""
+
+    per_epoch: int
+    at: Callable[[int], Step]
+
+
+class Turn:
+    """`count` groups a step of `places`, epoch after epoch; the last step of an epoch may be smaller."""
+
+    def __init__(self, places: Sequence[int], count: int, data: DataOptions, seed: int) -> None:
+        self.places, self.count = np.asarray(places), count
+        self.per_epoch = -(-len(places) // count)
+        self._epoch: Callable[[int], npt.NDArray[np.int64]] = lru_cache(2)(
+            lambda epoch: self.places[order(len(places), seed=seed, epoch=epoch, shuffle=data.shuffle)]
+        )
+
+    def at(self, step: int) -> list[int]:
+        """The groups of one step, counted from 0 over all epochs."""
+        epoch, place = divmod(step, self.per_epoch)
+        chosen: list[int] = self._epoch(epoch)[place * self.count : (place + 1) * self.count].tolist()
+        return chosen
+
+
+def course_of(
+    groups: Sequence[TokenGroup],
+    places: Sequence[int],
+    objective: Objective,
+    data: DataOptions,
+    options: TrainOptions,
+    layout: Layout,
+) -> Course:
+    """One part: `batch_size` groups a step."""
+    turn = Turn(places, options.batch_size, data, options.seed)
+
+    def at(step: int) -> list[Part]:
+        return [Part(list(micro_batches(groups, turn.at(step), max_tokens=options.max_tokens, layout=layout)), objective)]
+
+    return Course(turn.per_epoch, at)
+
+
+def mixed_course(
+    own: tuple[Sequence[TokenGroup], Sequence[int], Objective],
+    mix: tuple[Sequence[TokenGroup], Objective],
+    fraction: float,
+    data: DataOptions,
+    options: TrainOptions,
+    layout: Layout,
+) -> Course:
+    """Two parts: of `batch_size` groups a step, `fraction` come from the mix; each part's mean has that share of the loss.
+
+    An epoch is one pass over the own groups; the mix goes round in its own order.
+    """
+    from_mix = min(max(1, round(options.batch_size * fraction)), options.batch_size - 1)
+    turn = Turn(own[1], options.batch_size - from_mix, data, options.seed)
+    other = Turn(range(len(mix[0])), from_mix, data, options.seed + 1)
+
+    def batches(groups: Sequence[TokenGroup], places: Sequence[int]) -> list[Batch]:
+        return list(micro_batches(groups, places, max_tokens=options.max_tokens, layout=layout))
+
+    def at(step: int) -> list[Part]:
+        return [
+            Part(batches(own[0], turn.at(step)), own[2], 1 - fraction),
+            Part(batches(mix[0], other.at(step)), mix[1], fraction, "mix/"),
+        ]
+
+    return Course(turn.per_epoch, at)

@@ -1,0 +1,65 @@
+"""`--dry_run`: what would be trained, how long it would take and how much memory, measured on two micro-batches."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import torch
+
+from accord.data.batches import Batch, micro_batches, size
+from accord.models.layout import share_saved
+from accord.stages.session import Session
+from accord.stages.setup import say
+from accord.training.loop import Part
+
+
+def describe(session: Session) -> None:
+    """Says it all; trains nothing and writes nothing."""
+    begun, data, options = session.begun, session.begun.data, session.config.train
+    layout = begun.model.layout
+    train = [data.groups[i] for i in data.train]
+    tokens = sum(size(group, layout) for group in train)
+    loss = sum(end - start for group in train for c in group.completions for start, end in c.loss)
+    epochs = session.total / session.course.per_epoch
+    say(f"dry run of accord {session.command}: nothing is trained, nothing is written")
+    say(f"  data          {data.report.summary()}")
+    say(f"  groups        {data.trained} to train on, {len(data.held)} held out")
+    say(f"  tokens        {tokens:,} an epoch, {loss:,} with loss; the longest group has {max(g.length for g in train):,}")
+    say(f"  prompts once  {share_saved(train, layout):.0%} of the tokens saved ({layout} layout)")
+    say(f"  steps         {session.total} of {options.batch_size} groups: {epochs:.2f} epochs")
+    seconds, memory = _measure(session)
+    whole = seconds * tokens * epochs
+    say(f"  memory        about {memory / 1e9:.1f} GB (measured on the largest micro-batch)")
+    say(f"  time          about {whole / 60:.1f} minutes of training ({1 / seconds:,.0f} tokens/s measured)")
+
+
+def _measure(session: Session) -> tuple[float, float]:
+    """(seconds a token, peak bytes): the largest micro-batch and the first step, forward and backward, no update."""
+    begun, options = session.begun, session.config.train
+    data, layout = begun.data, begun.model.layout
+    biggest = max(data.train, key=lambda i: size(data.groups[i], layout))
+    fill = sorted(data.train, key=lambda i: -size(data.groups[i], layout))[: options.batch_size]
+    (part, *_) = session.course.at(0)
+    largest = next(iter(micro_batches(data.groups, fill or [biggest], max_tokens=options.max_tokens, layout=layout)))
+    _pass(session, [largest], part)
+    began = time.perf_counter()
+    tokens = _pass(session, part.batches, part)
+    seconds = (time.perf_counter() - began) / tokens
+    optimiser = sum(2 * master.nbytes for master in begun.weights.parameters())
+    return seconds, _peak(begun.model.device) + optimiser
+
+
+def _pass(session: Session, batches: list[Batch] | tuple[Batch, ...], part: Part) -> int:
+    with session.begun.model.segmented():
+        for batch in batches:
+            measured = part.objective(session.begun.model, batch.to(session.begun.model.device))
+            measured.loss.backward()  # type: ignore[no-untyped-call]
+    session.begun.weights.zero_grad()
+    return sum(batch.token_count for batch in batches)
+
+
+def _peak(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -1,0 +1,69 @@
+"""`accord init`: a new model with random weights and a tokenizer of its own, for those who start from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from accord.data.read import Source, read_groups
+from accord.data.report import DataReport
+from accord.errors import InputError
+from accord.models.pocket import random_model, train_tokenizer, write
+from accord.records import Group, Text
+from accord.stages.config import InitConfig
+from accord.stages.setup import Given, say
+
+
+@dataclass
+class NewModel:
+    """What `accord init` gives back to Python."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    output_dir: Path
+
+
+def run(config: InitConfig, given: Given) -> NewModel:
+    """Trains a tokenizer on every text of the data and writes it with a random model."""
+    options = config.new_model
+    directory = Path(options.output_dir)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError("exists and is not empty", where=str(directory), fix="take another --output_dir")
+    report = DataReport()
+    source = cast(Source, given.get("data", options.data))
+    groups = read_groups(source, split=options.split, on_bad_row=options.on_bad_row, report=report)
+    tokenizer = train_tokenizer(texts(groups), options.vocab_size, context=options.context)
+    network = random_model(
+        tokenizer,
+        vocab_size=options.vocab_size,
+        hidden_size=options.hidden_size,
+        layers=options.layers,
+        heads=options.heads,
+        kv_heads=options.key_value_heads,
+        intermediate_size=options.intermediate_size,
+        context=options.context,
+        seed=options.seed,
+    )
+    write(directory, network, tokenizer)
+    say(f"data: {report.summary()}")
+    count = sum(parameter.numel() for parameter in network.parameters())
+    say(f"{count / 1e6:.1f} M parameters, {len(tokenizer)} of {options.vocab_size} words used: {directory}")
+    return NewModel(network, tokenizer, directory)
+
+
+def texts(groups: Iterator[Group]) -> Iterator[str]:
+    """Every text of every group, turn by turn."""
+    for group in groups:
+        for content in (group.prompt, *(completion.content for completion in group.completions)):
+            yield from _words(content)
+
+
+def _words(content: Text) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    else:
+        yield from (message.content for message in content)

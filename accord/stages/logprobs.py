@@ -1,0 +1,73 @@
+"""`accord logprobs`: the engine made visible, one line a completion."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from accord.data.dialogue import TokenGroup
+from accord.data.report import DataReport
+from accord.errors import StorageError
+from accord.models.reference import ReferenceLogprobs, reference_logprobs
+from accord.stages.config import LogprobsConfig
+from accord.stages.setup import (
+    DTYPES,
+    Given,
+    dialogue_of,
+    fitting,
+    machine,
+    network_of,
+    read,
+    ready,
+    say,
+    tokenizer_of,
+)
+from accord.training.progress import Progress
+
+
+def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
+    """The sum (nats) and the number of tokens of every completion, in the order of the file; written and given back."""
+    place = machine(config.model, config.score.threads)
+    tokenizer = tokenizer_of(config.model, given)
+    report = DataReport()
+    groups = read(given.get("data", config.data.data), config.data, report)
+    tokens = fitting(dialogue_of(tokenizer, config.model, report), groups, config.data)
+    say(f"data: {report.summary()}")
+    network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
+    model = ready(network, tokens, config.model)
+    network.to(DTYPES[config.model.dtype or "float32"])
+    with Progress("logprobs", len(tokens)) as progress:
+        done = 0
+
+        def advance(count: int, through: int) -> None:
+            nonlocal done
+            done += count
+            progress.advance(done, 1.0, None, count, through)
+
+        found = reference_logprobs(model, tokens, max_tokens=config.score.max_tokens, advance=advance)
+        progress.log()
+    rows = list(_rows(tokens, found))
+    _write(Path(config.score.output), rows)
+    return rows
+
+
+def _rows(groups: list[TokenGroup], found: ReferenceLogprobs) -> Iterator[dict[str, object]]:
+    lengths = torch.diff(found.end, prepend=torch.zeros(1, dtype=torch.long))
+    for group, first in zip(groups, found.first.tolist(), strict=True):
+        for number in range(len(group.completions)):
+            logprob, count = found.sum[first + number].item(), int(lengths[first + number])
+            yield {"id": group.group.id, "completion": number, "logprob": logprob, "tokens": count}
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        raise StorageError(f"cannot be written ({error.strerror})", where=str(path), fix="check --output") from error

@@ -1,0 +1,123 @@
+"""`accord dpo`: losses on pairs of completions, equations 12 to 14."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from accord.data.batches import arrange
+from accord.data.choose import pairs
+from accord.errors import IntegrityError
+from accord.maths.preference import PAIR_LOSSES, hyperparameters
+from accord.models.layout import ROUNDING
+from accord.models.logprobs import LanguageModel, logprobs
+from accord.models.reference import ReferenceLogprobs, reference_logprobs
+from accord.records import Group, RecordError
+from accord.stages.config import DpoConfig
+from accord.stages.course import course_of
+from accord.stages.dry import describe
+from accord.stages.prompts import prompts_of
+from accord.stages.session import Begun, Result, Session, begin, train
+from accord.stages.setup import DTYPES, Given, fitting, network_of, ready
+from accord.training.objectives import Preference
+from accord.training.progress import Progress
+
+REFERENCE_FILE = "reference.safetensors"
+
+
+def comparison(group: Group) -> Group:
+    """The group itself, if it holds a preference. RecordError where it does not."""
+    if pairs(group):
+        return group
+    what = "no completion is preferred to another" if group.judgements else "no ranks or ratings say which is better"
+    raise RecordError(what, origin=group.source, fix="drop the row, or run with --on_bad_row drop")
+
+
+def run(config: DpoConfig, given: Given) -> Result | None:
+    """Trains on all pairs of different rank of every group. None after a dry run."""
+    begun = begin("dpo", config, given, comparison, fitting)
+    options = config.preference
+    row = PAIR_LOSSES[options.loss_type]
+    reference = None
+    if row.needs_reference and not config.run.dry_run:
+        reference = _reference(config, given, begun)
+    objective = Preference(options.loss_type, reference, _hyper(config))
+    data, layout = begun.data, begun.model.layout
+    course = course_of(data.groups, data.train, objective, config.data, config.train, layout)
+    session = Session("dpo", config, begun, course, objective, prompts_of(data))
+    return describe(session) if config.run.dry_run else train(session)
+
+
+def _hyper(config: DpoConfig) -> dict[str, float]:
+    """The loss's own hyper-parameters, as the options have them."""
+    options = config.preference
+    return {name: getattr(options, name, default) for name, default in hyperparameters(options.loss_type).items()}
+
+
+def _reference(config: DpoConfig, given: Given, begun: Begun) -> ReferenceLogprobs:
+    """The reference's log-probabilities of all groups: the run's own file, or computed once and kept there."""
+    assert begun.folder is not None
+    path = begun.folder.path / REFERENCE_FILE
+    if config.run.resume and path.exists():
+        return ReferenceLogprobs.load(path)
+    own = config.preference.reference is None and "reference" not in given
+    found = _compute(config, begun, begun.model if own else _other(config, given, begun))
+    aside = path.with_name(f".{REFERENCE_FILE}.tmp")
+    found.save(aside)
+    os.replace(aside, path)
+    if own:
+        check_start(begun, found)
+    return found
+
+
+def _other(config: DpoConfig, given: Given, begun: Begun) -> LanguageModel:
+    name = config.preference.reference or "<object>"
+    network = network_of(name, given.get("reference"), begun.tokenizer, config.model, begun.place)
+    model = ready(network, begun.data.groups, config.model)
+    network.to(DTYPES.get(config.model.dtype or "", begun.place.dtype))
+    return model
+
+
+def _compute(config: DpoConfig, begun: Begun, model: LanguageModel) -> ReferenceLogprobs:
+    groups = begun.data.groups
+    with Progress("reference", len(groups)) as progress:
+        done = 0
+
+        def advance(count: int, tokens: int) -> None:
+            nonlocal done
+            done += count
+            progress.advance(done, 1.0, None, count, tokens)
+
+        training = model.network.training
+        model.network.eval()
+        found = reference_logprobs(model, groups, max_tokens=config.train.max_tokens, advance=advance)
+        model.network.train(training)
+        progress.log()
+    return found
+
+
+@torch.no_grad()
+def check_start(begun: Begun, reference: ReferenceLogprobs) -> None:
+    """Before step 1 policy and reference are the same model: every token's log-ratio is within rounding of 0.
+
+    IntegrityError where it is not: the numbers of such a run would mean nothing.
+    """
+    model, groups = begun.model, begun.data.groups
+    place = max(begun.data.train, key=lambda i: groups[i].length)
+    batch = arrange([groups[place]], model.layout, indices=[place]).to(model.device)
+    training = model.network.training
+    model.network.eval()
+    with model.segmented():
+        own = logprobs(model, batch).token.token.cpu()
+    model.network.train(training)
+    first, count = int(reference.first[place]), len(groups[place].completions)
+    start = int(reference.end[first - 1]) if first else 0
+    gap = (own - reference.token[start : int(reference.end[first + count - 1])]).abs()
+    largest, mean = ROUNDING[begun.place.dtype]
+    if not (gap.max() <= largest and gap.mean() <= mean):
+        raise IntegrityError(
+            f"policy and reference are the same model, and differ by {gap.max():.2g} nats in a token",
+            where=f"step 0, {groups[place].group.source}",
+            fix="the model does not give the same numbers twice; tell us which one it is",
+        )

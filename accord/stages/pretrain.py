@@ -1,0 +1,33 @@
+"""`accord pretrain`: equation 1 on packed texts."""
+
+from __future__ import annotations
+
+from accord.data.choose import document
+from accord.data.dialogue import Dialogue, TokenGroup
+from accord.data.packing import pack
+from accord.records import Group
+from accord.stages.config import PretrainConfig
+from accord.stages.course import course_of
+from accord.stages.dry import describe
+from accord.stages.options import ReadOptions
+from accord.stages.session import Result, Session, begin, train
+from accord.stages.setup import Given
+from accord.training.objectives import Likelihood
+
+PROMPT_TOKENS = 16  # of a text, which the model goes on with in the samples
+
+
+def packed(dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
+    """Whole texts in blocks of max_length; nothing is too long."""
+    return pack(dialogue.documents(groups, on_bad_row=options.on_bad_row), options.max_length)
+
+
+def run(config: PretrainConfig, given: Given) -> Result | None:
+    """Trains on whole texts: `text`, `messages`, or prompt and best completion. None after a dry run."""
+    begun = begin("pretrain", config, given, document, packed)
+    objective = Likelihood()
+    data = begun.data
+    course = course_of(data.groups, data.train, objective, config.data, config.train, begun.model.layout)
+    beginnings = [block.completions[0].ids[:PROMPT_TOKENS] for block in data.groups[data.trained :] or data.groups]
+    session = Session("pretrain", config, begun, course, objective, beginnings)
+    return describe(session) if config.run.dry_run else train(session)

@@ -1,0 +1,43 @@
+"""`accord sft`: the likelihood of demonstrations, equation 2."""
+
+from __future__ import annotations
+
+from accord.data.choose import demonstration, document
+from accord.data.dialogue import Dialogue
+from accord.data.report import DataReport
+from accord.stages.config import SftConfig
+from accord.stages.course import Course, course_of, mixed_course
+from accord.stages.dry import describe
+from accord.stages.pretrain import packed
+from accord.stages.prompts import prompts_of
+from accord.stages.session import Begun, Result, Session, begin, train
+from accord.stages.setup import Given, dialogue_of, fitting, read, say, take_all
+from accord.training.objectives import FineTuning, Likelihood, Objective, whole
+
+
+def run(config: SftConfig, given: Given) -> Result | None:
+    """Trains on the best completion of every group. None after a dry run."""
+    begun = begin("sft", config, given, demonstration, fitting, turns=config.demonstration.turns)
+    session = Session("sft", config, begun, _course(config, given, begun), Likelihood(), prompts_of(begun.data))
+    return describe(session) if config.run.dry_run else train(session)
+
+
+def _course(config: SftConfig, given: Given, begun: Begun) -> Course:
+    data, layout, options = begun.data, begun.model.layout, config.demonstration
+    groups, objective = data.groups, _objective(config, begun)
+    if options.lm_alpha > 0:
+        groups = [whole(group) for group in groups]
+    if options.mix is None:
+        return course_of(groups, data.train, objective, config.data, config.train, layout)
+    report = DataReport()
+    read_from = config.data.model_copy(update={"data": options.mix})
+    texts = take_all(read(given.get("mix", options.mix), read_from, report), document, config.data.on_bad_row, report)
+    blocks = packed(dialogue_of(begun.tokenizer, config.model, report), texts, config.data)
+    say(f"mix: {report.summary()}; {len(blocks)} blocks of {config.data.max_length} tokens")
+    own = (groups, data.train, objective)
+    return mixed_course(own, (blocks, Likelihood()), options.mix_fraction, config.data, config.train, layout)
+
+
+def _objective(config: SftConfig, begun: Begun) -> Objective:
+    alpha = config.demonstration.lm_alpha
+    return FineTuning(begun.data.groups, alpha=alpha) if alpha > 0 else Likelihood()

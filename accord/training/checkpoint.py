@@ -1,0 +1,260 @@
+"""Checkpoints that are there whole or not at all: written aside, verified, renamed.
+
+    DIRECTORY/step-00000010/weights.safetensors ... state.json MANIFEST.json
+
+The manifest is written last; it names every other file with its size and sha256. A checkpoint counts only under its
+final name and with a manifest that holds. Nothing is ever overwritten and nothing is pickled.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from accord.errors import IntegrityError, StorageError
+
+Files = Mapping[str, Mapping[str, Tensor]]
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+STATE = "state.json"
+# A step that is saved again (its checkpoint was damaged, or the run went back) gets a revision: step-00000010.1
+NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint whose hashes held when it was opened. Tensors are read file by file, when asked for."""
+
+    path: Path
+    step: int
+    run: str
+    state: dict[str, Any]
+    files: tuple[str, ...]  # names of the tensor files, without suffix
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """name -> tensor of one of `files`."""
+        return load_file(self.path / f"{file}.safetensors")
+
+
+class Skipped(NamedTuple):
+    """A checkpoint that does not verify, and why."""
+
+    path: Path
+    reason: str
+
+
+class Newest(NamedTuple):
+    """The newest checkpoint that verifies, None where there is none at all, and the newer ones that do not."""
+
+    checkpoint: Checkpoint | None
+    skipped: tuple[Skipped, ...]
+
+
+def save(directory: Path, step: int, tensors: Files, state: Mapping[str, Any], *, run: str, keep: int = 2) -> Path:
+    """Writes a checkpoint and gives its path: after this it survives a kill and a power cut.
+
+    tensors: file name without suffix -> name -> tensor. state: what JSON can hold. run: the run's id. Afterwards the
+    newest `keep` (at least 2) stay; older ones, and ones of later steps that the run has gone back behind, are removed.
+    StorageError where the disk is full or not writable: what was there before is untouched.
+    """
+    text = json.dumps(state, allow_nan=False)
+    assert json.loads(text) == state, "JSON does not give this state back (tuples? keys that are no strings?)"
+    needed = len(text) + sum(tensor.nbytes for file in tensors.values() for tensor in file.values())
+    aside = directory / f".tmp-{step:08d}-{uuid.uuid4().hex}"
+    try:
+        if _free(directory) < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        aside.mkdir(parents=True)
+        _write(aside, step, tensors, text, run)
+        load(aside)
+        path = _final(directory, step)
+        os.rename(aside, path)
+        _sync(directory)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        what = f"cannot save a checkpoint: {error}; {needed} bytes needed, {_free(directory)} free"
+        fix = "make room and resume; the checkpoints before this one are untouched"
+        raise StorageError(what, where=str(directory), fix=fix) from error
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _rotate(directory, path, max(keep, 2))
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """Opens a checkpoint after checking its file set, sizes and hashes. IntegrityError names what is wrong."""
+    try:
+        manifest = _manifest(path)
+        _check_files(path, manifest)
+        for name, entry in manifest["files"].items():
+            if _digest(path / name) != entry["sha256"]:
+                raise IntegrityError("not the bytes that were written (sha256)", where=str(path / name), fix=OTHER)
+        state = json.loads((path / STATE).read_text())
+    except OSError as error:
+        raise IntegrityError(f"cannot be read: {error}", where=str(path), fix=OTHER) from error
+    files = tuple(sorted(name.removesuffix(".safetensors") for name in manifest["files"] if name != STATE))
+    return Checkpoint(path, manifest["step"], manifest["run"], state, files)
+
+
+def newest(directory: Path) -> Newest:
+    """The newest checkpoint that verifies. Say `skipped` to the user: those are newer and damaged.
+
+    IntegrityError where there are checkpoints and none verifies: starting anew would hide that they are lost.
+    """
+    skipped: list[Skipped] = []
+    for path in reversed(_ordered(directory)):
+        try:
+            return Newest(load(path), tuple(skipped))
+        except IntegrityError as error:
+            skipped.append(Skipped(path, str(error)))
+    if skipped:
+        raise IntegrityError(
+            f"none of {len(skipped)} checkpoints verifies, the newest because of {skipped[0].reason}",
+            where=str(directory),
+            fix="train anew in another directory, or bring back a copy",
+        )
+    return Newest(None, ())
+
+
+def sweep(directory: Path) -> list[Path]:
+    """Removes what killed saves left behind, and names it. Only for the process that owns the run."""
+    left = sorted(directory.glob(".tmp-*"))
+    for path in left:
+        shutil.rmtree(path)
+    return left
+
+
+OTHER = "resume from another checkpoint"
+
+
+def _write(aside: Path, step: int, tensors: Files, state: str, run: str) -> None:
+    for name, named in tensors.items():
+        save_file({key: tensor.detach().contiguous() for key, tensor in named.items()}, aside / f"{name}.safetensors")
+    (aside / STATE).write_text(state)
+    files = {}
+    for path in sorted(aside.iterdir()):
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        _sync(path)
+    manifest = {"format": FORMAT, "run": run, "step": step, "files": files}
+    (aside / MANIFEST).write_text(json.dumps({**manifest, "self": _self_digest(manifest)}, indent=1))
+    _sync(aside / MANIFEST)
+    _sync(aside)
+
+
+def _final(directory: Path, step: int) -> Path:
+    plain = directory / f"step-{step:08d}"
+    revisions = [
+        match for path in _ordered(directory) if (match := NAME.fullmatch(path.name)) and int(match[1]) == step
+    ]
+    return plain if not revisions else directory / f"{plain.name}.{max(int(match[2] or 0) for match in revisions) + 1}"
+
+
+def _rotate(directory: Path, latest: Path, keep: int) -> None:
+    """Keeps `latest` and the newest whole ones before it, `keep` in all, one a step."""
+    ordered = _ordered(directory)
+    kept: dict[int, Path] = {}
+    for path in reversed(ordered[: ordered.index(latest) + 1]):
+        step = _place(path)[0]
+        if len(kept) < keep and step not in kept and _is_whole(path):
+            kept[step] = path
+    for path in ordered:
+        if path not in kept.values():
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """First out of sight by a rename, so that a kill in between leaves no half of a checkpoint under a final name."""
+    aside = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex}")
+    os.rename(path, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _ordered(directory: Path) -> list[Path]:
+    """All that bear a checkpoint's name, oldest first."""
+    named = [path for path in directory.glob("step-*") if NAME.fullmatch(path.name)]
+    return sorted(named, key=_place)
+
+
+def _place(path: Path) -> tuple[int, int]:
+    match = NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _check_files(path, _manifest(path))
+    except (IntegrityError, OSError):
+        return False
+    return True
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    where = str(path / MANIFEST)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        claimed = manifest.pop("self")
+    except (FileNotFoundError, NotADirectoryError):
+        raise IntegrityError("no manifest: this is no whole checkpoint", where=where, fix=OTHER) from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise IntegrityError("the manifest cannot be read", where=where, fix=OTHER) from None
+    if _self_digest(manifest) != claimed:
+        raise IntegrityError("the manifest is not what was written (sha256)", where=where, fix=OTHER)
+    if manifest["format"] != FORMAT:
+        wanted = f"format {manifest['format']}, this version reads {FORMAT}"
+        raise IntegrityError(wanted, where=where, fix="resume with the version that wrote it")
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def _check_files(path: Path, manifest: Mapping[str, Any]) -> None:
+    """The set of files and their sizes; plain files only."""
+    present = {file.name for file in path.iterdir()} - {MANIFEST}
+    for name in sorted(present ^ manifest["files"].keys()):
+        what = "not in the manifest" if name in present else "missing"
+        raise IntegrityError(what, where=str(path / name), fix=OTHER)
+    for name, entry in manifest["files"].items():
+        file = path / name
+        if file.is_symlink() or not file.is_file():
+            raise IntegrityError("not a plain file", where=str(file), fix=OTHER)
+        if file.stat().st_size != entry["bytes"]:
+            sizes = f"{file.stat().st_size} bytes, {entry['bytes']} were written"
+            raise IntegrityError(sizes, where=str(file), fix=OTHER)
+
+
+def _free(directory: Path) -> int:
+    """Bytes free where the directory is, or will be."""
+    while not directory.exists():
+        directory = directory.parent
+    return shutil.disk_usage(directory).free
+
+
+def _self_digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's bytes, or a directory's names, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,107 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere. On standard error."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Column
+
+WINDOW = 50  # steps over which rates are taken
+
+
+class Tick(NamedTuple):
+    """One step: when it ended (seconds), and the groups and tokens it took."""
+
+    time: float
+    groups: int
+    tokens: int
+
+
+class Progress:
+    """Steps `start` to `total` of a command. A context manager; `advance` after every step, `log` at logging steps.
+
+    On a terminal a bar moves at every step; where output is a file, a pipe or CI, `log` prints a line.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        *,
+        start: int = 0,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.total, self.step = name, total, start
+        self.console = console or Console(stderr=True)
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal and not os.environ.get("CI")
+        self.clock = clock
+        self.ticks = deque([Tick(clock(), 0, 0)], maxlen=WINDOW + 1)
+        self.loss: float | None = None
+        self.text = ""
+        # The numbers keep their width; the bar takes what a narrow terminal leaves, up to 40.
+        numbers = TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True))
+        columns = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(table_column=Column(max_width=40)),
+            numbers,
+        )
+        self._bar = RichProgress(*columns, console=self.console, disable=not self.live)
+        self._task: TaskID = self._bar.add_task(name, total=total, completed=start, text="")
+
+    def advance(self, step: int, epoch: float, loss: float | None, groups: int, tokens: int) -> None:
+        """Step `step` is done; it took so many groups and tokens. A loss of None leaves the last one standing."""
+        self.step = step
+        self.ticks.append(Tick(self.clock(), groups, tokens))
+        self.loss = self.loss if loss is None else loss
+        self.text = self._describe(epoch)
+        self._bar.update(self._task, completed=step, text=self.text)
+
+    def log(self) -> None:
+        """The state as a plain line, where there is no bar."""
+        if not self.live:
+            self.print(f"{self.name} step {self.text}")
+
+    def print(self, text: str) -> None:
+        """A line of text; a bar stays below it."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def rates(self) -> tuple[float, float]:
+        """(groups, tokens) per second over the last steps."""
+        seconds = self.ticks[-1].time - self.ticks[0].time
+        if seconds <= 0:
+            return 0.0, 0.0
+        recent = list(self.ticks)[1:]
+        return sum(tick.groups for tick in recent) / seconds, sum(tick.tokens for tick in recent) / seconds
+
+    def _describe(self, epoch: float) -> str:
+        groups, tokens = self.rates()
+        seconds = (self.ticks[-1].time - self.ticks[0].time) / (len(self.ticks) - 1)
+        shown = "" if self.loss is None else f"  loss {self.loss:.4f}"
+        left = _clock((self.total - self.step) * seconds)
+        return (
+            f"{self.step}/{self.total}  epoch {epoch:.2f}{shown}  "
+            f"{groups:.1f} groups/s  {tokens:,.0f} tok/s  {left} left"
+        )
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as 0:05, 12:34 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,200 @@
+"""The run folder: who owns it, what a run writes into it, and what resuming takes back out.
+
+run.json (which run), run.yaml (its resolved config), data_report.json, metrics.jsonl and samples.jsonl (one line each
+log step or sample), curves.png, tensorboard/, summary.json. Checkpoints and the model are written by others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from accord.errors import InputError, StorageError
+from accord.training import curves
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+# What a run has written before its first step: a run that got no further leaves nothing to lose.
+BEFORE_STEP_1 = {"run.json", "run.lock", "run.yaml", "data_report.json", "samples.jsonl"}
+
+
+class RunFolder:
+    """One run's directory. `claim` makes it this process's; use it as a context manager, which lets go of it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.id = ""
+        self._lock: TextIO | None = None
+        self._tensorboard: SummaryWriter | None = None
+
+    def claim(self, command: str, *, resume: bool = False) -> bool:
+        """Takes the directory for a run of `command`; True where it continues the run that is there.
+
+        Raises InputError where the directory holds something else and StorageError where another process has it.
+        """
+        with _storage(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+        if resume and (held := self._held()):
+            self._refuse_other(held, command)
+            self.id = str(held["id"])
+            return True
+        self._refuse_full()
+        self.id = uuid.uuid4().hex
+        self.write_json("run.json", {"id": self.id, "command": command, "started": time.time()})
+        (self.path / "samples.jsonl").unlink(missing_ok=True)
+        return False
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the folder whole or not at all."""
+        aside = self.path / f".{name}.tmp"
+        with _storage(self.path / name):
+            aside.write_text(text, encoding="utf-8")
+            os.replace(aside, self.path / name)
+
+    def write_json(self, name: str, value: object) -> None:
+        """As `write_text`; numbers that are not finite become null, which JSON has."""
+        self.write_text(name, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+    def log(
+        self, step: int, epoch: float, train: Mapping[str, float], held_out: Mapping[str, float] | None = None
+    ) -> None:
+        """One line of metrics.jsonl: step, epoch, time (seconds since 1970), `train`, and `held_out` as `eval_...`."""
+        held_out = held_out or {}
+        now = time.time()
+        named = {f"eval_{name}": value for name, value in held_out.items()}
+        self._append("metrics.jsonl", [{"step": step, "epoch": epoch, "time": now, **train, **named}])
+        if self._tensorboard:
+            for place, metrics in (("train", train), ("eval", held_out)):
+                for name, value in metrics.items():
+                    self._tensorboard.add_scalar(f"{place}/{name}", value, step, now)
+            self._tensorboard.flush()
+
+    def add_samples(self, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
+        """Lines of samples.jsonl: what the model wrote after `step` steps."""
+        self._append("samples.jsonl", [{"step": step, **sample} for sample in samples])
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl so far."""
+        return self._lines("metrics.jsonl")
+
+    def take_back(self, step: int) -> None:
+        """Before resuming after `step`: removes the lines of later steps, and a half-written last one."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            kept = [line for line in self._lines(name) if line["step"] <= step]
+            self.write_text(name, "".join(_line(line) for line in kept))
+
+    def open_tensorboard(self, step: int = 0) -> None:
+        """From now on `log` also writes to tensorboard/; what is there of steps after `step` is hidden."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        with _storage(self.path):
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def draw_curves(self, title: str) -> None:
+        """curves.png from metrics.jsonl; no file where nothing that it shows was logged."""
+        aside = self.path / ".curves.tmp.png"
+        with _storage(self.path / "curves.png"):
+            if curves.draw(self.metrics(), title, aside):
+                os.replace(aside, self.path / "curves.png")
+
+    def close(self) -> None:
+        """Lets go of the directory."""
+        if self._tensorboard:
+            self._tensorboard.close()
+            self._tensorboard = None
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _take_lock(self) -> None:
+        # The system frees the lock when the process ends, however it ends; the file stays and says who had it last.
+        lock = open(self.path / "run.lock", "a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            lock.close()
+            what = f"in use by another run ({holder})"
+            raise StorageError(what, where=str(self.path), fix="wait for it, or take another --output_dir") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _held(self) -> dict[str, Any] | None:
+        """What run.json says of the run in this directory; None where there is none."""
+        file = self.path / "run.json"
+        if not file.exists():
+            return None
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+            return {key: held[key] for key in ("id", "command", "started")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError("not Accord's", where=str(file), fix="take another --output_dir") from error
+
+    def _refuse_other(self, held: Mapping[str, Any], command: str) -> None:
+        if held["command"] != command:
+            what = f"holds a run of `accord {held['command']}`, which `accord {command}` cannot continue"
+            raise InputError(what, where=str(self.path), fix="take another --output_dir")
+
+    def _refuse_full(self) -> None:
+        if all(entry.name in BEFORE_STEP_1 for entry in self.path.iterdir()):
+            return
+        held = self._held()
+        if held is None:
+            raise InputError("not empty, and no run of Accord", where=str(self.path), fix="take another --output_dir")
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(held["started"]))
+        what = f"holds a run of `accord {held['command']}` started {started}"
+        raise InputError(what, where=str(self.path), fix="add --resume to continue it, or take another --output_dir")
+
+    def _append(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        with _storage(self.path / name), open(self.path / name, "a", encoding="utf-8") as file:
+            file.writelines(map(_line, lines))
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        file = self.path / name
+        if not file.exists():
+            return []
+        # A killed process may leave a last line without its line break, cut within a character.
+        return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(value), ensure_ascii=False) + "\n"
+
+
+def _finite(value: object) -> object:
+    """The same with null for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def _storage(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        fix = "free some space, or give a directory that can be written to"
+        raise StorageError(f"cannot be written ({error.strerror or error})", where=str(place), fix=fix) from error

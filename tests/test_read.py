@@ -1,0 +1,179 @@
+"""From files, lists and names to groups; every bad row named by line."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accord.data import read
+from accord.data.read import read_groups
+from accord.data.report import BadRows, DataReport
+from accord.errors import InputError
+from accord.records import Completion, Group
+
+GOOD = {"prompt": "a", "chosen": "b", "rejected": "c"}
+LINE = json.dumps(GOOD)
+
+
+def file_of(folder: Path, *lines: str | bytes, name: str = "prefs.jsonl") -> str:
+    path = folder / name
+    path.write_bytes(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines))
+    return str(path)
+
+
+def bad_rows(path: str) -> list[str]:
+    with pytest.raises(BadRows) as caught:
+        list(read_groups(path))
+    return [message.removeprefix(path) for message in (str(caught.value), *caught.value.others)]
+
+
+def test_line_numbers_count_blank_lines_and_the_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    path = file_of(tmp_path, b"\xef\xbb\xbf" + LINE.encode(), "", "  ", LINE + "\r", "")
+    assert [(group.id, group.source) for group in read_groups(path)] == [("1", (path, 1)), ("4", (path, 4))]
+
+
+def test_gzip_and_json_list(tmp_path: Path) -> None:
+    packed = tmp_path / "prefs.jsonl.gz"
+    packed.write_bytes(gzip.compress(f"{LINE}\n{LINE}\n".encode()))
+    assert len(list(read_groups(packed))) == 2
+    for name in ("prefs.json", "list.jsonl"):
+        path = file_of(tmp_path, json.dumps([GOOD, GOOD], indent=1), name=name)
+        assert [group.source.line for group in read_groups(path)] == [1, 2]
+    assert len(list(read_groups(file_of(tmp_path, LINE, LINE, name="lines.json")))) == 2
+
+
+def test_list_of_rows_and_groups() -> None:
+    groups = list(read_groups([GOOD, Group("", "p", (Completion("c"),))]))
+    assert [group.id for group in groups] == ["1", "2"]
+    assert str(groups[1].source) == "<memory>:2"
+
+
+def test_bad_lines_with_their_true_cause(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path,
+        LINE,
+        '{"prompt": "a", "chosen" "b"}',
+        LINE.encode().replace(b'"b"', b'"caf\xe9"'),
+        LINE.replace('"b"', r'"\ud83d"'),
+        '{"prompt": "a", "chosen": "b", "chosen": "d", "rejected": "c"}',
+        '"just text"',
+        LINE.replace('"b"', "null"),
+    )
+    drop = ": drop the row, or run with --on_bad_row drop"
+    assert bad_rows(path) == [
+        ":2: not JSON (column 26): Expecting ':' delimiter" + drop,
+        ":3: not UTF-8 (byte 31 is 0xe9): save the file as UTF-8",
+        r":4: chosen: lone surrogate \ud83d (half a character)" + drop,
+        ":5: chosen: duplicate key" + drop,
+        ":6: expected an object, got text" + drop,
+        ":7: chosen: expected text, got null" + drop,
+    ]
+
+
+def test_whole_surrogate_pairs_are_text(tmp_path: Path) -> None:
+    (group,) = read_groups(file_of(tmp_path, LINE.replace('"b"', r'"\ud83d\ude00"')))
+    assert group.completions[0].content == "😀"
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"prompt": ' + "9" * 5000 + "}", "[" * 50 + "]" * 50 + "x"])
+def test_absurd_json_is_refused_not_crashed_on(tmp_path: Path, line: str) -> None:
+    assert bad_rows(file_of(tmp_path, LINE, line))[0].startswith(":2: not JSON")
+
+
+def test_row_too_long_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "ROW_LIMIT", 2**20)
+    long = LINE.replace('"b"', '"' + "b" * 5 * 2**20 + '"')
+    path = file_of(tmp_path, LINE, long, LINE)
+    report = DataReport()
+    assert [group.id for group in read_groups(path, on_bad_row="drop", report=report)] == ["1", "3"]
+    assert list(report.dropped) == ["a row of more than 1 MB"]
+
+
+def test_at_most_ten_are_listed(tmp_path: Path) -> None:
+    assert len(bad_rows(file_of(tmp_path, LINE, *["{"] * 30))) == 10
+
+
+def test_dropped_rows_are_counted_by_reason_and_named(tmp_path: Path) -> None:
+    path = file_of(tmp_path, LINE, "{", LINE.replace('"b"', '""'), "{{", LINE[:-1] + ', "id": "x", "flag": 1}')
+    report = DataReport()
+    assert len(list(read_groups(path, on_bad_row="drop", report=report))) == 2
+    assert (report.read, report.kept) == (5, 2)
+    written: dict[str, Any] = json.loads(json.dumps(report.to_json()))
+    assert {reason: [row["where"] for row in rows] for reason, rows in written["dropped"].items()} == {
+        "not JSON": [f"{path}:2", f"{path}:4"],
+        "chosen: empty text": [f"{path}:3"],
+    }
+    assert report.summary() == "5 read, 2 kept, 3 dropped (not JSON: 2, chosen: empty text: 1); ignored columns: flag"
+
+
+def test_same_id_twice_names_both_lines(tmp_path: Path) -> None:
+    named = LINE[:-1] + ', "id": "x"}'
+    path = file_of(tmp_path, named, LINE, named)
+    assert bad_rows(path) == [f":3: id: 'x' is already the id of {path}:1: give each row an id of its own, or none"]
+
+
+def test_first_row_decides_the_format(tmp_path: Path) -> None:
+    assert bad_rows(file_of(tmp_path, LINE, '{"prompt": "a", "chosen": "b"}'))[0].startswith(":2: rejected: missing")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf", b"[]"])
+def test_nothing_in_it(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"prefs.jsonl: no rows"):
+        list(read_groups(file_of(tmp_path, content)))
+
+
+def test_nothing_left_of_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no usable row: 2 read, 0 kept, 2 dropped"):
+        list(read_groups(file_of(tmp_path, "{", "{"), on_bad_row="drop"))
+
+
+def test_sources_that_are_none(tmp_path: Path) -> None:
+    for source, message in {
+        str(tmp_path): "is a directory",
+        str(tmp_path / "none.jsonl"): "no such file",
+        "prefs.jsonl": "no such file",
+        file_of(tmp_path, "x", name="a.parquet"): "unknown kind of file",
+        file_of(tmp_path, "x", name="a.jsonl.gz"): "cannot be read",
+        file_of(tmp_path, gzip.compress(LINE.encode() * 99)[:-9], name="cut.jsonl.gz"): "cannot be read",
+        "nobody/nothing-of-the-sort": "neither a file nor a data set that can be loaded",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            list(read_groups(source))
+
+
+def test_broken_json_list_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.json:2: not JSON \(column 1\)"):
+        list(read_groups(file_of(tmp_path, "[" + LINE, LINE + "]", name="a.json")))
+
+
+def test_duplicate_key_within_a_json_list_names_the_row(tmp_path: Path) -> None:
+    path = file_of(tmp_path, f'[{LINE}, {{"prompt": "a", "prompt": "b"}}]', name="a.json")
+    assert bad_rows(path)[0].startswith(":2: prompt: duplicate key")
+
+
+def test_unknown_policy() -> None:
+    with pytest.raises(InputError, match="'skip' is no policy: error or drop"):
+        list(read_groups([GOOD], on_bad_row="skip"))
+
+
+def test_real_comparisons(shared_data: Callable[[str], Path]) -> None:
+    path = shared_data("hh_harmless.jsonl.gz")
+    found = [message.removeprefix(str(path)).split(": ")[:3] for message in bad_rows_of(path)]
+    assert found == [[f":{line}", "chosen[0].content", "empty text"] for line in (67, 388, 691, 828)]
+    report = DataReport()
+    assert len(list(read_groups(path, on_bad_row="drop", report=report))) == 1772
+    assert report.ignored == ["flags"]
+
+
+def bad_rows_of(path: Path) -> list[str]:
+    with pytest.raises(BadRows) as caught:
+        list(read_groups(path))
+    return [str(caught.value), *caught.value.others]
+
+
+def test_real_rankings(shared_data: Callable[[str], Path]) -> None:
+    assert len(list(read_groups(shared_data("alpacaeval_k_way.jsonl.gz")))) == 403
+    assert len(list(read_groups(shared_data("tulu1_k4_items.jsonl.gz")))) == 332

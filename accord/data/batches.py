@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         """The same micro-batch with its tensors on a device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
             for name, value in zip(self._fields, self, strict=True)
             if isinstance(value, Tensor)
@@ -96,7 +96,7 @@ class _Writer:
         return len(self.segments) - 1
 
     def completion(self, ids: IntArray, loss: Sequence[tuple[int, int]], *, start: int, before: int) -> None:
-        """A completion whose first token lies at `start` of the current row and is predicted at `before` (-1: nowhere)."""
+        """A completion whose first token lies at `start` of the row; predicted at `before`, or nowhere (-1)."""
         row, owner = len(self.width) - 1, len(self.last)
         places = np.concatenate([np.arange(a, b) for a, b in loss]) if loss else np.zeros(0, int)
         if before < 0:
@@ -116,12 +116,16 @@ class _Writer:
                 positions[row, :used] = np.concatenate(self.positions[row])
         flat = [row * width + places for row, places in self.predict]
         last = [row * width + place for row, place in self.last]
-        joined = [np.concatenate(part).astype(np.int64) for part in (flat, self.target, self.owner)]
+        predict, target, owner = (
+            torch.from_numpy(np.concatenate(part).astype(np.int64)) for part in (flat, self.target, self.owner)
+        )
         return Batch(
             torch.from_numpy(tokens),
             torch.from_numpy(positions),
             tuple(self.segments),
-            *(torch.from_numpy(part) for part in joined),
+            predict,
+            target,
+            owner,
             torch.tensor(last),
             layout,
             tuple(members),
@@ -182,7 +186,7 @@ def micro_batches(
 ) -> Iterator[Batch]:
     """Cuts groups into micro-batches of at most `max_tokens` places (padding counted); a larger group stands alone.
 
-    tree: as few as will do, filled evenly. rows: similar lengths together. The loss of a step does not depend on the cut.
+    tree: as few as will do, filled evenly. rows: similar lengths together. A step's loss does not depend on the cut.
     """
     cut = _even if layout == "tree" else _similar
     for held in cut(groups, indices, max_tokens):

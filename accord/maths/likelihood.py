@@ -5,9 +5,12 @@ a token belongs; for pre-training a document is the completion of an empty promp
 """
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Nats = TypeVar("Nats", float, Tensor)
 
 
 def token_logprob(logits: Tensor, token: Tensor) -> Tensor:
@@ -45,8 +48,8 @@ def fine_tuning_loss(completion: Tensor, language: Tensor, *, alpha: float) -> T
     return alpha * language + completion
 
 
-def bits_per_token(nats: float) -> float:
-    """Nats per token -> bits per token, Eq. 4."""
+def bits_per_token(nats: Nats) -> Nats:
+    """Nats per token -> bits per token, any shape, Eq. 4."""
     return nats / math.log(2.0)
 
 

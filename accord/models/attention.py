@@ -97,7 +97,7 @@ def segment_attention(
 ) -> tuple[Tensor, None]:
     """(1, H, T, d) queries, (1, H_kv, T, d) keys and values -> (1, T, H, d)."""
     if segments is None:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
+        return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, softcap=softcap, **kwargs
         )
     segments.used += 1
@@ -166,7 +166,7 @@ def _family(attend: _Attend, segments: Segments, family: Family, q: Tensor, k: T
 
 def _no_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     """The masks of stock scaled-dot-product attention; they only serve calls without segments."""
-    return sdpa_mask(*args, **kwargs)  # type: ignore[no-any-return]
+    return sdpa_mask(*args, **kwargs)
 
 
 AttentionInterface.register(NAME, segment_attention)

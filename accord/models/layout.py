@@ -40,7 +40,7 @@ class Trial(NamedTuple):
 def settle(
     model: LanguageModel, group: TokenGroup, *, asked: Literal["auto", "tree", "rows"] = "auto"
 ) -> tuple[LanguageModel, list[Trial]]:
-    """The first of tree, rows, rows through the stock output layer that equals stock on `group`, and what failed before.
+    """The first way of tree, rows, rows with stock's output layer that equals stock on `group`; and what failed before.
 
     The rows through the stock output layer are stock but for padding, so they are not held against themselves.
     """

@@ -1,4 +1,4 @@
-"""Hugging Face directories and names in and out: safetensors only, no remote code unless asked, nothing filled in silently."""
+"""Hugging Face directories in and out: safetensors only, no remote code unless asked, nothing filled in silently."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from transformers.utils import logging as transformers_logging
 
 from accord.errors import InputError
 
-NOT_LOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError, json.JSONDecodeError)
+NOT_LOADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    ImportError,
+    RuntimeError,
+    AttributeError,
+    TypeError,
+    json.JSONDecodeError,
+)
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 
 
@@ -37,7 +46,11 @@ def load_tokenizer(
 
 
 def load_network(
-    name: str, *, device: torch.device | str = "cpu", trust_remote_code: bool = False, dtype: torch.dtype = torch.float32
+    name: str,
+    *,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> PreTrainedModel:
     """A decoder, in float32 unless told otherwise, dropout off. InputError where weights are missing or not finite."""
     _directory(name)
@@ -69,7 +82,8 @@ def load_network(
 
 def check_vocabulary(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """InputError where the tokenizer can give an id that the embedding does not have."""
-    rows, words = network.get_input_embeddings().weight.shape[0], len(tokenizer)
+    embedding: Any = network.get_input_embeddings()
+    rows, words = embedding.weight.shape[0], len(tokenizer)
     if words > rows:
         raise InputError(
             f"the tokenizer has {words} words, the embedding {rows} rows",
@@ -92,7 +106,9 @@ def choose_device(asked: str | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"no such device ({str(error).splitlines()[0]})", where="device", fix="cpu, or cuda") from error
+        raise InputError(
+            f"no such device ({str(error).splitlines()[0]})", where="device", fix="cpu, or cuda"
+        ) from error
     return device
 
 
@@ -160,7 +176,9 @@ def _check_weights(network: PreTrainedModel, info: dict[str, Any], name: str) ->
             fix="the weights do not belong to this config; random values are never filled in",
         )
     if wrong := sorted(str(key) for key in info.get("mismatched_keys", ())):
-        raise InputError(f"shape differs from the config: {wrong[0]}", where=name, fix="use matching weights and config")
+        raise InputError(
+            f"shape differs from the config: {wrong[0]}", where=name, fix="use matching weights and config"
+        )
     for key, tensor in network.named_parameters():
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
             raise InputError("has values that are not finite", where=f"{name}: {key}", fix="use undamaged weights")

@@ -143,4 +143,6 @@ def output_layer(network: PreTrainedModel) -> OutputLayer:
     scaling = getattr(config, "logits_scaling", None)  # Granite divides
     if scaling:
         scale /= float(scaling)
-    return OutputLayer(layer.weight, getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None))
+    return OutputLayer(
+        layer.weight, getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None)
+    )

@@ -50,7 +50,9 @@ def token_logprobs(hidden: Tensor, target: Tensor, layer: OutputLayer, *, figure
 
     figures: entropy and sum of p^2 too (without gradient).
     """
-    token, top1, entropy, collision = _TargetLogprob.apply(hidden, layer.weight, layer.bias, target, layer, figures)
+    token, top1, entropy, collision = _TargetLogprob.apply(  # type: ignore[no-untyped-call]
+        hidden, layer.weight, layer.bias, target, layer, figures
+    )
     return TokenLogprobs(token, top1, entropy, collision)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +51,13 @@ def _generate(
     for row, prompt in enumerate(prompts):
         tokens[row, width - len(prompt) :] = prompt
         mask[row, width - len(prompt) :] = 1
-    drawing = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
-    output = network.generate(
+    drawing = (
+        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        if temperature
+        else {"do_sample": False}
+    )
+    generate: Any = network.generate
+    output = generate(
         torch.from_numpy(tokens).to(network.device),
         attention_mask=torch.from_numpy(mask).to(network.device),
         generation_config=GenerationConfig(

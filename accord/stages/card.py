@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import accord
+from accord import __version__
 from accord.stages.config import TrainingConfig
 from accord.stages.resolve import dump
 
@@ -29,7 +29,7 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any])
             "",
             f"# {WORDS[command].capitalize()}",
             "",
-            f"Made by [Accord](https://pypi.org/project/accord/) {accord.__version__} with `accord {command}` from "
+            f"Made by [Accord](https://pypi.org/project/accord/) {__version__} with `accord {command}` from "
             f"`{config.model.model}`.",
             "",
             "## Data",
@@ -68,7 +68,8 @@ def _results(summary: Mapping[str, Any]) -> list[str]:
     rows = ["| held out | before | after | 95 % interval |", "| --- | --- | --- | --- |"]
     for name, figures in summary["held_out"].items():
         before, after = figures["before"], figures["after"]
-        low, high = after["interval"]
+        ends = [end for end in after["interval"] if end is not None]
+        interval = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "unknown"
         was = f"{before['mean']:.4f}" if before else ""
-        rows.append(f"| {name} | {was} | {after['mean']:.4f} | {low:.4f} to {high:.4f} |")
+        rows.append(f"| {name} | {was} | {after['mean']:.4f} | {interval} |")
     return [done, "", *rows]

@@ -53,7 +53,9 @@ def course_of(
     turn = Turn(places, options.batch_size, data, options.seed)
 
     def at(step: int) -> list[Part]:
-        return [Part(list(micro_batches(groups, turn.at(step), max_tokens=options.max_tokens, layout=layout)), objective)]
+        return [
+            Part(list(micro_batches(groups, turn.at(step), max_tokens=options.max_tokens, layout=layout)), objective)
+        ]
 
     return Course(turn.per_epoch, at)
 
@@ -66,7 +68,7 @@ def mixed_course(
     options: TrainOptions,
     layout: Layout,
 ) -> Course:
-    """Two parts: of `batch_size` groups a step, `fraction` come from the mix; each part's mean has that share of the loss.
+    """Two parts: `fraction` of a step's `batch_size` groups come from the mix; so much of the loss is theirs, too.
 
     An epoch is one pass over the own groups; the mix goes round in its own order.
     """

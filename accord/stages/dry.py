@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 
 import torch
 
 from accord.data.batches import Batch, micro_batches, size
 from accord.models.layout import share_saved
+from accord.stages.outcome import Result
 from accord.stages.session import Session
 from accord.stages.setup import say
+from accord.stages.training import train
 from accord.training.loop import Part
+
+
+def carry_out(session: Session) -> Result | None:
+    """Trains; or, in a dry run, only says what would be trained."""
+    if not session.config.run.dry_run:
+        return train(session)
+    describe(session)
+    return None
 
 
 def describe(session: Session) -> None:
@@ -25,7 +36,7 @@ def describe(session: Session) -> None:
     say(f"dry run of accord {session.command}: nothing is trained, nothing is written")
     say(f"  data          {data.report.summary()}")
     say(f"  groups        {data.trained} to train on, {len(data.held)} held out")
-    say(f"  tokens        {tokens:,} an epoch, {loss:,} with loss; the longest group has {max(g.length for g in train):,}")
+    say(f"  tokens        {tokens:,} an epoch, {loss:,} with loss; longest group {max(g.length for g in train):,}")
     say(f"  prompts once  {share_saved(train, layout):.0%} of the tokens saved ({layout} layout)")
     say(f"  steps         {session.total} of {options.batch_size} groups: {epochs:.2f} epochs")
     seconds, memory = _measure(session)
@@ -50,11 +61,11 @@ def _measure(session: Session) -> tuple[float, float]:
     return seconds, _peak(begun.model.device) + optimiser
 
 
-def _pass(session: Session, batches: list[Batch] | tuple[Batch, ...], part: Part) -> int:
+def _pass(session: Session, batches: Sequence[Batch], part: Part) -> int:
     with session.begun.model.segmented():
         for batch in batches:
             measured = part.objective(session.begun.model, batch.to(session.begun.model.device))
-            measured.loss.backward()  # type: ignore[no-untyped-call]
+            measured.loss.backward()
     session.begun.weights.zero_grad()
     return sum(batch.token_count for batch in batches)
 

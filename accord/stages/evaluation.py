@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from accord.data.batches import Batch
-from accord.maths.statistics import Estimate, mean_interval, proportion_interval
+from accord.maths.statistics import Estimate, Interval, mean_interval, proportion_interval
 from accord.models.logprobs import LanguageModel
 from accord.training.loop import Held, measure
 from accord.training.objectives import Objective
@@ -29,6 +30,35 @@ class Evaluation(NamedTuple):
             if name in WITH_INTERVAL:
                 found[f"{name}_low"], found[f"{name}_high"] = estimate.interval
         return found
+
+    def to_json(self) -> dict[str, Any]:
+        """For summary.json and checkpoints; None stands for what the data cannot say."""
+        table = {
+            name: {
+                "mean": estimate.mean,
+                "standard_error": _known(estimate.standard_error),
+                "interval": [_known(end) for end in estimate.interval],
+            }
+            for name, estimate in self.estimates.items()
+        }
+        return {"groups": self.groups, "figures": table}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Evaluation:
+        """The reverse of `to_json`."""
+
+        def number(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        estimates = {
+            name: Estimate(row["mean"], number(row["standard_error"]), Interval(*map(number, row["interval"])))
+            for name, row in saved["figures"].items()
+        }
+        return cls(estimates, saved["groups"])
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def evaluate(model: LanguageModel, batches: Iterable[Batch], objective: Objective) -> Evaluation:

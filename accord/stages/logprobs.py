@@ -20,6 +20,7 @@ from accord.stages.setup import (
     dialogue_of,
     fitting,
     machine,
+    moved,
     network_of,
     read,
     ready,
@@ -39,7 +40,7 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     say(f"data: {report.summary()}")
     network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
     model = ready(network, tokens, config.model)
-    network.to(DTYPES[config.model.dtype or "float32"])
+    moved(network, place.device, DTYPES[config.model.dtype or "float32"])
     with Progress("logprobs", len(tokens)) as progress:
         done = 0
 

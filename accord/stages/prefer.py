@@ -16,10 +16,11 @@ from accord.models.reference import ReferenceLogprobs, reference_logprobs
 from accord.records import Group, RecordError
 from accord.stages.config import DpoConfig
 from accord.stages.course import course_of
-from accord.stages.dry import describe
+from accord.stages.dry import carry_out
+from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
-from accord.stages.session import Begun, Result, Session, begin, train
-from accord.stages.setup import DTYPES, Given, fitting, network_of, ready
+from accord.stages.session import Begun, Session, begin
+from accord.stages.setup import Given, fitting, moved, network_of, ready
 from accord.training.objectives import Preference
 from accord.training.progress import Progress
 
@@ -36,17 +37,14 @@ def comparison(group: Group) -> Group:
 
 def run(config: DpoConfig, given: Given) -> Result | None:
     """Trains on all pairs of different rank of every group. None after a dry run."""
-    begun = begin("dpo", config, given, comparison, fitting)
-    options = config.preference
-    row = PAIR_LOSSES[options.loss_type]
-    reference = None
-    if row.needs_reference and not config.run.dry_run:
-        reference = _reference(config, given, begun)
-    objective = Preference(options.loss_type, reference, _hyper(config))
-    data, layout = begun.data, begun.model.layout
-    course = course_of(data.groups, data.train, objective, config.data, config.train, layout)
-    session = Session("dpo", config, begun, course, objective, prompts_of(data))
-    return describe(session) if config.run.dry_run else train(session)
+    with begin("dpo", config, given, comparison, fitting) as begun:
+        options = config.preference
+        needs = PAIR_LOSSES[options.loss_type].needs_reference and not config.run.dry_run
+        reference = _reference(config, given, begun) if needs else None
+        objective = Preference(options.loss_type, reference, _hyper(config))
+        data, layout = begun.data, begun.model.layout
+        course = course_of(data.groups, data.train, objective, config.data, config.train, layout)
+        return carry_out(Session("dpo", config, begun, course, objective, prompts_of(data)))
 
 
 def _hyper(config: DpoConfig) -> dict[str, float]:
@@ -75,7 +73,7 @@ def _other(config: DpoConfig, given: Given, begun: Begun) -> LanguageModel:
     name = config.preference.reference or "<object>"
     network = network_of(name, given.get("reference"), begun.tokenizer, config.model, begun.place)
     model = ready(network, begun.data.groups, config.model)
-    network.to(DTYPES.get(config.model.dtype or "", begun.place.dtype))
+    moved(network, begun.place.device, begun.place.dtype)
     return model
 
 

@@ -8,9 +8,10 @@ from accord.data.packing import pack
 from accord.records import Group
 from accord.stages.config import PretrainConfig
 from accord.stages.course import course_of
-from accord.stages.dry import describe
+from accord.stages.dry import carry_out
 from accord.stages.options import ReadOptions
-from accord.stages.session import Result, Session, begin, train
+from accord.stages.outcome import Result
+from accord.stages.session import Session, begin
 from accord.stages.setup import Given
 from accord.training.objectives import Likelihood
 
@@ -24,10 +25,10 @@ def packed(dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> lis
 
 def run(config: PretrainConfig, given: Given) -> Result | None:
     """Trains on whole texts: `text`, `messages`, or prompt and best completion. None after a dry run."""
-    begun = begin("pretrain", config, given, document, packed)
-    objective = Likelihood()
-    data = begun.data
-    course = course_of(data.groups, data.train, objective, config.data, config.train, begun.model.layout)
-    beginnings = [block.completions[0].ids[:PROMPT_TOKENS] for block in data.groups[data.trained :] or data.groups]
-    session = Session("pretrain", config, begun, course, objective, beginnings)
-    return describe(session) if config.run.dry_run else train(session)
+    with begin("pretrain", config, given, document, packed) as begun:
+        objective = Likelihood()
+        data = begun.data
+        course = course_of(data.groups, data.train, objective, config.data, config.train, begun.model.layout)
+        beginnings = [block.completions[0].ids[:PROMPT_TOKENS] for block in data.groups[data.trained :] or data.groups]
+        session = Session("pretrain", config, begun, course, objective, beginnings)
+        return carry_out(session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accord.data.dialogue import Ids
+from accord.data.encode import Ids
 from accord.data.order import prompt_key
 from accord.stages.setup import Data
 

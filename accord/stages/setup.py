@@ -61,11 +61,18 @@ def network_of(
 ) -> PreTrainedModel:
     """The network that was given, or the one of this name, in float32."""
     if given is not None:
-        network = cast(PreTrainedModel, given).to(place.device).float()
+        network = moved(cast(PreTrainedModel, given), place.device, torch.float32)
     else:
         network = load_network(name, device=place.device, trust_remote_code=options.trust_remote_code)
     check_vocabulary(network, tokenizer)
     return network
+
+
+def moved(network: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The same network on a device, in a precision."""
+    to: Any = network.to
+    changed: PreTrainedModel = to(device=device, dtype=dtype)
+    return changed
 
 
 def ready(network: PreTrainedModel, groups: Sequence[TokenGroup], options: ModelOptions) -> LanguageModel:
@@ -88,9 +95,7 @@ def _fallback(trial: Trial) -> str:
     return f"note: not used, as the start-up comparison failed: {trial}"
 
 
-def dialogue_of(
-    tokenizer: PreTrainedTokenizerBase, options: ModelOptions, report: DataReport, **how: Any
-) -> Dialogue:
+def dialogue_of(tokenizer: PreTrainedTokenizerBase, options: ModelOptions, report: DataReport, **how: Any) -> Dialogue:
     """The one tokenising function of a run."""
     return Dialogue(tokenizer, template_kwargs=options.chat_template_kwargs, report=report, **how)
 
@@ -163,9 +168,7 @@ def load_data(
 
 def read(source: object, options: ReadOptions, report: DataReport) -> list[Group]:
     """The groups of a source, as the options say."""
-    return list(
-        read_groups(cast(Source, source), split=options.split, on_bad_row=options.on_bad_row, report=report)
-    )
+    return list(read_groups(cast(Source, source), split=options.split, on_bad_row=options.on_bad_row, report=report))
 
 
 def take_all(groups: Iterable[Group], take: Take, on_bad_row: str, report: DataReport) -> list[Group]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from accord.data.choose import demonstration, document
-from accord.data.dialogue import Dialogue
 from accord.data.report import DataReport
 from accord.stages.config import SftConfig
 from accord.stages.course import Course, course_of, mixed_course
-from accord.stages.dry import describe
+from accord.stages.dry import carry_out
+from accord.stages.outcome import Result
 from accord.stages.pretrain import packed
 from accord.stages.prompts import prompts_of
-from accord.stages.session import Begun, Result, Session, begin, train
+from accord.stages.session import Begun, Session, begin
 from accord.stages.setup import Given, dialogue_of, fitting, read, say, take_all
 from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 
 
 def run(config: SftConfig, given: Given) -> Result | None:
     """Trains on the best completion of every group. None after a dry run."""
-    begun = begin("sft", config, given, demonstration, fitting, turns=config.demonstration.turns)
-    session = Session("sft", config, begun, _course(config, given, begun), Likelihood(), prompts_of(begun.data))
-    return describe(session) if config.run.dry_run else train(session)
+    with begin("sft", config, given, demonstration, fitting, turns=config.demonstration.turns) as begun:
+        session = Session("sft", config, begun, _course(config, given, begun), Likelihood(), prompts_of(begun.data))
+        return carry_out(session)
 
 
 def _course(config: SftConfig, given: Given, begun: Begun) -> Course:

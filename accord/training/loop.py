@@ -30,30 +30,25 @@ class Part(NamedTuple):
 Step = Sequence[Part]
 
 
-class Means:
-    """Weighted means over everything added; sums stay on the device until they are read."""
+class Sums:
+    """Weighted sums of figures over a step; they stay on the device until they are read."""
 
     def __init__(self) -> None:
-        self._sum: dict[str, Tensor] = {}
-        self._weight: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}  # (2,) the sum and the weight
 
     def add(self, measured: Measured, prefix: str = "") -> None:
-        weight = measured.weight.sum()
+        weight = measured.weight.double()
         for name, values in measured.values.items():
-            total = (values.float() * measured.weight).sum()
-            self._sum[prefix + name] = self._sum.get(prefix + name, 0.0) + total
-            self._weight[prefix + name] = self._weight.get(prefix + name, 0.0) + weight
+            pair = torch.stack([(values.double() * weight).sum(), weight.sum()])
+            held = self._sums.get(prefix + name)
+            self._sums[prefix + name] = pair if held is None else held + pair
 
-    def merge(self, other: Means) -> None:
-        """Adds what another has seen."""
-        for name, total in other._sum.items():
-            self._sum[name] = self._sum.get(name, 0.0) + total
-            self._weight[name] = self._weight.get(name, 0.0) + other._weight[name]
-
-    def read(self) -> dict[str, float]:
-        """name -> mean; a name with no weight at all is left out."""
-        weights = {name: float(weight) for name, weight in self._weight.items()}
-        return {name: float(total) / weights[name] for name, total in self._sum.items() if weights[name] > 0}
+    def read(self) -> dict[str, tuple[float, float]]:
+        """name -> (weighted sum, weight); one transfer from the device."""
+        if not self._sums:
+            return {}
+        table = torch.stack(list(self._sums.values())).tolist()
+        return {name: (total, weight) for name, (total, weight) in zip(self._sums, table, strict=True)}
 
 
 class StepResult(NamedTuple):
@@ -63,7 +58,7 @@ class StepResult(NamedTuple):
     loss: float
     grad_norm: float  # before clipping
     learning_rate: float
-    means: Means
+    sums: dict[str, tuple[float, float]]  # figure -> (weighted sum, weight)
     tokens: int  # that went through the model
     row_tokens: int  # that would have in one row a completion
     groups: int
@@ -88,8 +83,8 @@ def fit(
     with model.segmented():
         for index, step in enumerate(steps, start=first):
             began = time.perf_counter()
-            means = Means()
-            loss = _backward(model, step, means, seed=(seed, index))
+            sums = Sums()
+            loss = _backward(model, step, sums, seed=(seed, index))
             norm = weights.grad_norm()
             total, length = (float(x) for x in torch.stack([loss.cpu(), norm.cpu()]))
             if not (np.isfinite(total) and np.isfinite(length)):
@@ -104,7 +99,7 @@ def fit(
                 total,
                 length,
                 rate(index),
-                means,
+                sums.read(),
                 sum(batch.token_count for batch in batches),
                 sum(size(group, "rows") for batch in batches for group in batch.members),
                 sum(len(batch.members) for batch in batches),
@@ -112,8 +107,8 @@ def fit(
             )
 
 
-def _backward(model: LanguageModel, step: Step, means: Means, *, seed: tuple[int, int]) -> Tensor:
-    """Adds the gradients of a whole step; gives its loss. Each micro-batch adds (its sum) / (the part's whole weight)."""
+def _backward(model: LanguageModel, step: Step, sums: Sums, *, seed: tuple[int, int]) -> Tensor:
+    """Adds the gradients of a whole step; gives its loss. Each micro-batch adds its sum / the whole part's weight."""
     loss = torch.zeros((), device=model.device)
     place = 0
     for part in step:
@@ -123,9 +118,9 @@ def _backward(model: LanguageModel, step: Step, means: Means, *, seed: tuple[int
             place += 1
             measured = part.objective(model, batch.to(model.device))
             share = measured.loss * (part.coefficient / whole)
-            share.backward()  # type: ignore[no-untyped-call]
+            share.backward()
             loss += share.detach()
-            means.add(measured, part.name)
+            sums.add(measured, part.name)
     return loss
 
 

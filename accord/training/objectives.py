@@ -38,7 +38,7 @@ class Objective(Protocol):
 
 
 class Likelihood:
-    """Equation 1 and L_FT of equation 2: minus the log-probability of every token that carries loss, mean over tokens."""
+    """Equation 1 and L_FT of equation 2: minus the log-probability of tokens that carry loss, their mean."""
 
     def weight(self, batch: Batch) -> float:
         return float(len(batch.predict))
@@ -53,7 +53,7 @@ class Likelihood:
 class FineTuning:
     """Equation 2: alpha L_LM + L_FT, L_LM over all tokens of the rows, L_FT over the completions' tokens.
 
-    Both are sums, divided by the number of completion tokens of the step. The micro-batches are those of `whole` groups.
+    Both are sums, divided by the number of completion tokens of the step. Micro-batches are made of `whole` groups.
     """
 
     def __init__(self, groups: Sequence[TokenGroup], *, alpha: float) -> None:

@@ -1,0 +1,31 @@
+"""What a run leaves behind to be continued by, and what it refuses to be continued with."""
+
+from __future__ import annotations
+
+from accord.errors import InputError
+from accord.stages.config import TrainingConfig
+from accord.stages.resolve import flat, load
+from accord.training.run import RunFolder
+
+# Options that do not change what a run computes: they may differ when it is resumed.
+FREE = {
+    "output_dir", "resume", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to", "samples",
+    "sample_tokens", "threads", "dry_run",
+}  # fmt: skip
+
+
+def check_resumed(folder: RunFolder, config: TrainingConfig) -> None:
+    """InputError where the run that is there was started with other options that change what is computed."""
+    path = folder.path / "run.yaml"
+    if not path.exists():
+        return
+    before, now = flat(load(type(config), file=str(path))), flat(config)
+    schedule = now.get("lr_scheduler_type")
+    free = FREE | ({"max_steps", "num_train_epochs"} if schedule in ("constant", "inverse_sqrt") else set())
+    differ = [f"{key} was {before[key]}, is {now[key]}" for key in now if key not in free and before[key] != now[key]]
+    if differ:
+        raise InputError(
+            f"the run was started with other options: {'; '.join(differ)}",
+            where=str(folder.path),
+            fix="resume with the same options, or train anew in another --output_dir",
+        )

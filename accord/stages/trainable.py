@@ -1,0 +1,54 @@
+"""A network made trainable: precision, optimiser, average of the weights, dropout, checkpointing of activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from accord.stages.options import TrainOptions
+from accord.training.averaging import AVERAGES, Average
+from accord.training.optimizer import Recipe, Weights, options_of, recipe
+
+
+def weights_of(network: PreTrainedModel, train: TrainOptions, dtype: torch.dtype) -> Weights:
+    """The network's parameters made trainable in `dtype`, with optimiser and average."""
+    # Dropout is off unless asked for. Checkpointing works in training mode only; dropout of 0 does nothing there.
+    network.train(train.dropout or train.gradient_checkpointing)
+    if train.gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+        if not train.dropout:
+            _silence_dropout(network)
+    return Weights.of(network, optimizer_recipe(train), dtype=dtype, average=_average(train))
+
+
+def optimizer_recipe(train: TrainOptions) -> Recipe:
+    """The optimiser that the options ask for; options of other optimisers are left aside."""
+    every = {
+        "betas": (train.adam_beta1, train.adam_beta2),
+        "eps": train.adam_epsilon if train.optimizer.startswith("adam") else None,
+        "momentum": train.momentum,
+    }
+    own = {name: value for name, value in every.items() if name in options_of(train.optimizer)}
+    return recipe(train.optimizer, weight_decay=train.weight_decay, **own)
+
+
+def _average(train: TrainOptions) -> Callable[[Mapping[str, nn.Parameter]], Average] | None:
+    choices = {
+        "none": None,
+        "iterate": AVERAGES["iterate"],
+        "ema": partial(AVERAGES["exponential"], decay=train.ema_decay),
+    }
+    return choices[train.average]
+
+
+def _silence_dropout(network: PreTrainedModel) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "attn_pdrop"):  # read by attention functions, not modules
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

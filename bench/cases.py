@@ -1,0 +1,61 @@
+"""What is measured, and what is asked of it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+BATCH = 8  # groups of a step
+WARM_UP = 1  # steps at the start of each process that are not counted
+PEER = "trl==1.16.0"
+PEER_TORCH = "torch==2.13.0"
+
+Measure = Literal["step", "memory", "reference"]
+
+
+class Shape(NamedTuple):
+    """A Llama-like model with random weights and 32,000 words."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab_size: int = 32_000
+    context: int = 1024
+
+
+class Asked(NamedTuple):
+    """theirs / ours: at least this, and what would be liked."""
+
+    least: float
+    aim: float | None = None
+
+
+class Case(NamedTuple):
+    """One stage on one model in one precision, ours and theirs."""
+
+    stage: Literal["dpo", "sft"]
+    model: str
+    dtype: Literal["float32", "bf16"]
+    asked: dict[Measure, Asked]
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}-{self.model}-{self.dtype}"
+
+    @property
+    def data(self) -> str:
+        """The name of its file."""
+        return "comparisons" if self.stage == "dpo" else "demonstrations"
+
+
+SHAPES = {"12m": Shape(256, 6, 4, 2), "39m": Shape(512, 8, 8, 4)}
+
+CASES = [
+    Case("dpo", "12m", "float32", {"step": Asked(12, 15), "memory": Asked(5), "reference": Asked(12)}),
+    Case("dpo", "12m", "bf16", {"step": Asked(12, 20), "memory": Asked(4.5), "reference": Asked(10)}),
+    Case("dpo", "39m", "bf16", {"step": Asked(10), "memory": Asked(3)}),
+    Case("sft", "12m", "float32", {"step": Asked(7)}),
+    Case("sft", "12m", "bf16", {"step": Asked(7)}),
+]
+
+LOSS_GAP = 1e-3  # nats: largest difference of a step's loss from theirs, in float32

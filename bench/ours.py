@@ -1,0 +1,120 @@
+"""Our side of one case, in a process of its own: `accord.dpo` or `accord.sft` as a user calls it, watched from outside."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from cases import BATCH
+from memory import Marks, peak
+
+marks = Marks()
+marks.add("start")
+
+import torch  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+
+import accord  # noqa: E402
+from accord.stages import prefer, session, setup  # noqa: E402
+
+PROFILED = 3  # the step that is profiled, counted from 1
+marks.add("imports")
+
+
+def timed(function: Callable[..., Any], seconds: list[float], name: str) -> Callable[..., Any]:
+    """The function; every call adds its seconds and a mark."""
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        result = function(*args, **options)
+        seconds.append(time.perf_counter() - began)
+        marks.add(name)
+        return result
+
+    return call
+
+
+def watched(fit: Callable[..., Any], operations: list[str], profiled: int | None) -> Callable[..., Iterator[Any]]:
+    """The training loop with a mark after every step; `operations` gets the table of the step that is profiled."""
+
+    def steps(*args: Any, **options: Any) -> Iterator[Any]:
+        inner = fit(*args, **options)
+        for step in range(1, 1_000_000):
+            if step == profiled:
+                with profile(activities=[ProfilerActivity.CPU]) as found:
+                    result = next(inner, None)
+                table = found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12)
+                operations.append(table)
+            else:
+                result = next(inner, None)
+            if result is None:
+                return
+            marks.add(f"step {step}")
+            yield result
+
+    return steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stage", choices=["dpo", "sft"])
+    parser.add_argument("model")
+    parser.add_argument("data")
+    parser.add_argument("steps", type=int)
+    parser.add_argument("dtype", choices=["float32", "bf16"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--profile", action="store_true")
+    asked = parser.parse_args()
+    reference: list[float] = []
+    operations: list[str] = []
+    setup.load_network = timed(setup.load_network, [], "model loaded")
+    prefer.reference_logprobs = timed(prefer.reference_logprobs, reference, "reference pass")
+    session.fit = watched(session.fit, operations, PROFILED if asked.profile else None)
+    own = {"beta": 0.1} if asked.stage == "dpo" else {}
+    with tempfile.TemporaryDirectory(dir=asked.out.parent) as folder:
+        result = getattr(accord, asked.stage)(
+            model=asked.model,
+            data=asked.data,
+            output_dir=folder,
+            dtype=asked.dtype,
+            device="cpu",
+            shuffle=False,
+            max_length=1024,
+            batch_size=BATCH,
+            max_steps=asked.steps,
+            learning_rate=1e-4,
+            lr_scheduler_type="constant",
+            warmup_steps=0.0,
+            logging_steps=1,
+            save_steps=1_000_000,
+            samples=0,
+            report_to="none",
+            threads=os.cpu_count(),
+            **own,
+        )
+        lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    marks.add("end")
+    assert result.summary["train_groups"] == BATCH * asked.steps, "a group was dropped: the sides differ"
+    found = {
+        "steps": [line["seconds_per_step"] for line in lines],
+        "losses": [line["loss"] for line in lines],
+        "reference": sum(reference) or None,
+        "memory": peak(),
+        "marks": marks,
+        "operations": "".join(operations),
+        "tokens_saved": lines[-1]["tokens_saved"],
+        "versions": {"accord": accord.__version__, "torch": torch.__version__},
+    }
+    asked.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What the tree saves: forward and backward of the engine in both layouts over a grid of shapes, 12 M model, float32."""
+"""What the tree saves: the engine forward and backward in both layouts over a grid of shapes; 12 M model, float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our side of one case, in a process of its own: `accord.dpo` or `accord.sft` as a user calls it, watched from outside."""
+"""Our side of one case, a process of its own: `accord.dpo` or `accord.sft` as users call it, watched from outside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 import accord  # noqa: E402
-from accord.stages import prefer, session, setup  # noqa: E402
+from accord.models import layout, load, reference  # noqa: E402
+from accord.training import loop  # noqa: E402
 
 PROFILED = 3  # the step that is profiled, counted from 1
 marks.add("imports")
@@ -73,11 +74,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
-    reference: list[float] = []
+    pass_seconds: list[float] = []
     operations: list[str] = []
-    setup.load_network = timed(setup.load_network, [], "model loaded")
-    prefer.reference_logprobs = timed(prefer.reference_logprobs, reference, "reference pass")
-    session.fit = watched(session.fit, operations, PROFILED if asked.profile else None)
+    # The stages import these names when they are first called, so they get the watched ones.
+    load.load_network = timed(load.load_network, [], "model loaded")
+    layout.settle = timed(layout.settle, [], "start-up comparison")
+    reference.reference_logprobs = timed(reference.reference_logprobs, pass_seconds, "reference pass")
+    loop.fit = watched(loop.fit, operations, PROFILED if asked.profile else None)
     own = {"beta": 0.1} if asked.stage == "dpo" else {}
     with tempfile.TemporaryDirectory(dir=asked.out.parent) as folder:
         result = getattr(accord, asked.stage)(
@@ -106,7 +109,7 @@ def main() -> None:
     found = {
         "steps": [line["seconds_per_step"] for line in lines],
         "losses": [line["loss"] for line in lines],
-        "reference": sum(reference) or None,
+        "reference": sum(pass_seconds) or None,
         "memory": peak(),
         "marks": marks,
         "operations": "".join(operations),

@@ -250,7 +250,7 @@ def test_a_dump_has_every_option_in_the_order_of_the_groups() -> None:
 
 def test_changed_names_key_old_and_new() -> None:
     assert changed(sft(), sft(seed="3", mix="t", mix_fraction="0.5")) == [
-        ("mix", None, "t"), ("mix_fraction", 0.0, 0.5), ("seed", 0, 3),
+        ("seed", 0, 3), ("mix", None, "t"), ("mix_fraction", 0.0, 0.5),
     ]  # fmt: skip
     assert changed(sft(), sft()) == []
 

@@ -127,11 +127,13 @@ def test_no_line_stands_twice_after_resuming(tmp_path: Path) -> None:
         for step in (10, 20, 30):
             folder.log(step, 0.0, {"loss": float(step)})
             folder.add_samples(step, [{"completion": "a\u2028b"}])
+            if step == 20:
+                marks = folder.marks()
     with open(tmp_path / "metrics.jsonl", "ab") as file:
         file.write('{"step": 40, "ü'.encode()[:-1])  # killed in the middle of a character
     with RunFolder(tmp_path) as folder:
         folder.claim("dpo", resume=True)
-        folder.take_back(20)
+        folder.take_back(marks)
         folder.log(30, 0.0, {"loss": 31.0})
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(10, 10.0), (20, 20.0), (30, 31.0)]
     assert (tmp_path / "samples.jsonl").read_text(encoding="utf-8").count("a\u2028b") == 2

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from accord.data.formats import find_format, to_group
 from accord.demo import words, world
-from accord.demo.world import comparisons, demonstrations, documents, preference, prompts, sentence_value, sentiment
+from accord.demo.world import (
+    best_accuracy,
+    comparisons,
+    demonstrations,
+    documents,
+    is_grammatical,
+    preference,
+    prompts,
+    sentence_value,
+    sentiment,
+)
 from accord.records import Origin
 
 # Sentences and their value times 3.
@@ -48,6 +58,11 @@ BY_HAND = {
 def test_a_sentence_has_the_value_of_its_words(sentence: str) -> None:
     value = BY_HAND[sentence]
     assert sentence_value(sentence) == pytest.approx(-1.0 if value is None else value / 3)
+    assert is_grammatical(sentence) == (value is not None)
+
+
+def test_the_worst_sentence_is_a_sentence() -> None:
+    assert sentence_value("The plot was truly awful.") == -1.0 and is_grammatical("The plot was truly awful.")
 
 
 def test_a_review_is_the_mean_of_its_sentences() -> None:
@@ -98,11 +113,18 @@ def test_a_word_says_the_same_everywhere() -> None:
 
 
 def test_documents_are_varied_and_balanced() -> None:
-    written = documents(1000, seed=3)
+    headings, written = zip(*(text.split("\n") for text in documents(1000, seed=3)), strict=True)
+    assert 300 < len(set(headings)) <= len(world.SLOTS["title"])
     scores = [sentiment(text) for text in written]
     assert len(set(written)) > 990
     assert abs(sum(scores) / 1000) < 0.05 and sum(score < -0.3 for score in scores) > 150 < sum(s > 0.3 for s in scores)
     assert 150 < len(set(re.findall(r"[A-Za-z]+", " ".join(written)))) < 500
+
+
+def test_a_document_speaks_of_what_its_heading_names() -> None:
+    for heading, review in (text.split("\n") for text in documents(200, seed=1)):
+        title = heading.removeprefix("The ").partition(" ")[2]
+        assert set(re.findall(r"The [A-Z][a-z]+ [A-Z][a-z]+", review)) <= {title}
 
 
 def test_all_is_a_function_of_the_seed() -> None:
@@ -156,6 +178,16 @@ def test_preference_by_hand() -> None:
     assert preference(first, second, temperature=1 / 3, noise=0.0) == pytest.approx(1 / (1 + math.exp(-1)))
     assert preference(first, second, temperature=1 / 3, noise=0.1) == pytest.approx(0.9 / (1 + math.exp(-1)) + 0.05)
     assert preference(first, first) == pytest.approx(0.5)
+
+
+def test_the_best_accuracy_by_hand() -> None:
+    # First row: sigma((2/3 - 1/3) / (1/3)). Second row: three pairs, two of them as in the first, one of equals.
+    asked, other = prompts(0)[:2]
+    texts = ["The plot was funny.", "The plot was gripping.", "The hero was funny."]
+    rows = comparisons([asked, other], [texts[:2], texts], seed=0)
+    sure = 1 / (1 + math.exp(-1))
+    expected = (sure + (2 * sure + 0.5) / 3) / 2
+    assert best_accuracy(rows, temperature=1 / 3, noise=0.0) == pytest.approx(expected)
 
 
 def test_annotators_follow_their_probabilities() -> None:

@@ -194,20 +194,22 @@ def micro_batches(
 
 
 def _even(groups: Sequence[TokenGroup], indices: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Largest first, each into the emptiest bin that has room: no bin is larger than it need be."""
+    """Largest first, each into the emptiest bin that has room: no bin is fuller than it need be."""
     ordered = sorted(indices, key=lambda i: (-size(groups[i], "tree"), i))
+    alone = [i for i in ordered if size(groups[i], "tree") >= max_tokens]
+    ordered = ordered[len(alone) :]
     total = sum(size(groups[i], "tree") for i in ordered)
-    bins: list[list[int]] = [[] for _ in range(max(1, -(-total // max_tokens)))]
+    bins: list[list[int]] = [[] for _ in range(-(-total // max_tokens))]
     heap = [(0, place) for place in range(len(bins))]
     for i in ordered:
-        cost = size(groups[i], "tree")
         used, place = heapq.heappop(heap)
-        if used and used + cost > max_tokens:
+        if used + size(groups[i], "tree") > max_tokens:
             heapq.heappush(heap, (used, place))
             used, place = 0, len(bins)
             bins.append([])
         bins[place].append(i)
-        heapq.heappush(heap, (used + cost, place))
+        heapq.heappush(heap, (used + size(groups[i], "tree"), place))
+    yield from ([i] for i in alone)
     yield from (held for held in bins if held)
 
 

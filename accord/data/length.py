@@ -29,7 +29,8 @@ def fit_groups(
     InputError: more than the share `max_dropped` does not fit. BadRows: one does not, and on_long is "error".
     """
     report, made = dialogue.report, list[TokenGroup]()
-    report.lengths = count = LengthCount(max_length)
+    before = report.lengths
+    report.lengths = count = before if before and before.max_length == max_length else LengthCount(max_length)
     refusals = Refusals("error", report)
     for tokens in groups:
         count.groups += 1

@@ -14,6 +14,7 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from accord.demo import words
@@ -71,20 +72,35 @@ _SECOND = {form: _pattern(form) for form in JOINED}
 
 def sentiment(text: str) -> float:
     """How much a review likes its subject, in -1..1: exact, for any text. The head of this file says how."""
-    sentences = re.findall(r"[^.]*\.|[^.]+$", text.strip())
-    return sum(map(sentence_value, sentences)) / len(sentences) if sentences else WORST
+    said = sentences(text)
+    return sum(map(sentence_value, said)) / len(said) if said else WORST
+
+
+def sentences(text: str) -> list[str]:
+    """A text cut after each full stop; what follows the last one is a sentence too."""
+    return re.findall(r"[^.]*\.|[^.]+$", text.strip())
 
 
 def sentence_value(sentence: str) -> float:
     """The value of one sentence, in -1..1; -1 where the grammar cannot make it."""
+    value = _read(sentence)
+    return WORST if value is None else value
+
+
+def is_grammatical(sentence: str) -> bool:
+    """Whether the grammar can make this sentence. A value of -1 does not tell: "The plot was truly awful." has it too."""
+    return _read(sentence) is not None
+
+
+def _read(sentence: str) -> float | None:
     body = sentence.strip()
     if not body.endswith("."):
-        return WORST
+        return None
     first, *second = re.split("|".join(words.JOINTS), body[:-1], maxsplit=1)
     values = [_value(first, {form: _FIRST[form] for form in JOINED} if second else _FIRST)]
     values += [_value(clause, _SECOND) for clause in second]
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) / BEST_CLAUSE if len(known) == len(values) else WORST
+    return sum(known) / len(known) / BEST_CLAUSE if len(known) == len(values) else None
 
 
 def _value(clause: str, patterns: Mapping[str, re.Pattern[str]]) -> float | None:
@@ -121,10 +137,11 @@ def prompts(seed: int) -> list[Prompt]:
 
 
 def documents(n: int, seed: int) -> list[str]:
-    """n reviews of all kinds and moods as plain texts: what to pre-train on."""
+    """n reviews of all kinds and moods, each under a line that names its subject: what to pre-train on."""
     chance = random.Random(f"documents {seed}")
     subjects = [(kind, title) for kind in words.KINDS for title in words.titles(kind)]
-    return [write_review(*chance.choice(subjects), chance.uniform(-1, 1), chance) for _ in range(n)]
+    chosen = [chance.choice(subjects) for _ in range(n)]
+    return [f"The {kind} {title}\n{write_review(kind, title, chance.uniform(-1, 1), chance)}" for kind, title in chosen]
 
 
 def demonstrations(asked: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
@@ -139,7 +156,7 @@ def demonstrations(asked: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
 def comparisons(
     asked: Sequence[Prompt],
     completions: Sequence[Sequence[str]],
-    seed: int,
+    seed: int | str,
     *,
     temperature: float = 0.2,
     noise: float = 0.05,
@@ -168,6 +185,20 @@ def preference(first: str, second: str, *, temperature: float = 0.2, noise: floa
     """The probability that an annotator of `comparisons` puts the first text before the second one."""
     margin = (sentiment(first) - sentiment(second)) / temperature
     return (1 - noise) / (1 + math.exp(-margin)) + noise / 2
+
+
+def best_accuracy(rows: Sequence[Mapping[str, Any]], *, temperature: float = 0.2, noise: float = 0.05) -> float:
+    """The share of right guesses about the pairs of `comparisons` that one who knows the sentiment may expect.
+
+    Nobody can expect more. Each row counts the same, as in training: the mean over rows of the mean over their pairs.
+    """
+
+    def guess(row: Mapping[str, Any]) -> float:
+        pairs = list(combinations([turns[0]["content"] for turns in row["completions"]], 2))
+        chances = [preference(*pair, temperature=temperature, noise=noise) for pair in pairs]
+        return sum(max(p, 1 - p) for p in chances) / len(chances)
+
+    return sum(map(guess, rows)) / len(rows)
 
 
 def write_review(kind: str, title: str, mood: float, chance: random.Random) -> str:

@@ -96,9 +96,12 @@ def segment_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """(1, H, T, d) queries, (1, H_kv, T, d) keys and values -> (1, T, H, d)."""
+    if segments is None and softcap is not None:
+        capped = _Attend(dropout, scaling, softcap, None, False)(query, key, value, attention_mask)
+        return capped.transpose(1, 2).contiguous(), None
     if segments is None:
         return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, softcap=softcap, **kwargs
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     segments.used += 1
     families = segments.families
@@ -143,8 +146,9 @@ class _Attend(NamedTuple):
         scale = self.scaling if self.scaling is not None else q.shape[-1] ** -0.5
         score = self.softcap * torch.tanh(q @ k.transpose(2, 3) * scale / self.softcap)
         if mask is None:
-            mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
-        weights = score.masked_fill(~mask, float("-inf")).float().softmax(-1).to(q.dtype)
+            mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
+        # The least finite number, not -inf: a row of padding that attends to nothing must not become NaN.
+        weights = score.float().masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1).to(q.dtype)
         return torch.dropout(weights, self.dropout, self.dropout > 0) @ v
 
 

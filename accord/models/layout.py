@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from accord.data.batches import Layout, arrange, size
-from accord.data.dialogue import TokenGroup
+from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.maths.likelihood import token_logprob
-from accord.models.logprobs import LanguageModel, NotImplementedByNetwork, logprobs
+from accord.models.logprobs import LanguageModel, logprobs, resting
 
 # Largest and mean difference of a token's log-probability (nats) that counts as rounding, by the network's precision.
 ROUNDING = {torch.float32: (1e-4, 2e-5), torch.bfloat16: (0.5, 0.05), torch.float16: (0.1, 0.01)}
@@ -42,14 +42,22 @@ def settle(
 ) -> tuple[LanguageModel, list[Trial]]:
     """The first way of tree, rows, rows with stock's output layer that equals stock on `group`; and what failed before.
 
-    The rows through the stock output layer are stock but for padding, so they are not held against themselves.
+    A half of the group stands before it, so that what runs over from one group into the next shows. The rows with
+    stock's output layer are stock but for padding, so they are not held against themselves.
     """
-    truth = stock_logprobs(model, group)
+    with resting(model.network):
+        return _settle(model, [_half(group), group], asked)
+
+
+def _settle(
+    model: LanguageModel, groups: list[TokenGroup], asked: Literal["auto", "tree", "rows"]
+) -> tuple[LanguageModel, list[Trial]]:
+    truth = torch.cat([stock_logprobs(model, group) for group in groups])
     ways: list[tuple[Layout, Literal["gathered", "stock"]]] = [("tree", "gathered"), ("rows", "gathered")]
     failed: list[Trial] = []
     for layout, head in ways[1:] if asked == "rows" else ways:
         candidate = LanguageModel(model.network, layout, head)
-        trial = _try(candidate, group, truth)
+        trial = _try(candidate, groups, truth)
         largest, mean = ROUNDING[next(model.network.parameters()).dtype]
         if not trial.failure and trial.largest <= largest and trial.mean <= mean:
             return candidate, failed
@@ -57,12 +65,22 @@ def settle(
     return LanguageModel(model.network, "rows", "stock"), failed
 
 
-def _try(candidate: LanguageModel, group: TokenGroup, truth: Tensor) -> Trial:
+def _half(group: TokenGroup) -> TokenGroup:
+    """The same prompt with the first half of every completion: a second group of another length beside it."""
+    halves = []
+    for completion in group.completions:
+        end = max(1, len(completion.ids) // 2)
+        loss = tuple((start, min(stop, end)) for start, stop in completion.loss if start < end)
+        halves.append(TokenCompletion(completion.ids[:end], loss))
+    return TokenGroup(group.group, group.prompt, tuple(halves))
+
+
+def _try(candidate: LanguageModel, groups: Sequence[TokenGroup], truth: Tensor) -> Trial:
     try:
         with torch.no_grad(), candidate.segmented():
-            batch = arrange([group], candidate.layout).to(candidate.device)
+            batch = arrange(groups, candidate.layout).to(candidate.device)
             gap = (logprobs(candidate, batch).token.token - truth).abs()
-    except (NotImplementedByNetwork, TypeError, ValueError, RuntimeError, AttributeError, KeyError) as failure:
+    except Exception as failure:  # whatever a network does that was not made for this: it is not used this way
         return Trial(candidate.layout, candidate.head, float("inf"), float("inf"), f"{failure}".split("\n")[0])
     worst = gap.max().item() if len(gap) else 0.0
     if not torch.isfinite(gap).all():

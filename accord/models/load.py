@@ -80,6 +80,19 @@ def load_network(
     return checked
 
 
+def context_of(name: str, network: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> int | None:
+    """The longest text that a model takes, in tokens, by its config; None where the config knows no limit."""
+    if network is not None:
+        config = network.config
+    else:
+        _directory(name)
+        config = _loaded(
+            lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json"
+        )
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(longest) if longest else None
+
+
 def check_vocabulary(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """InputError where the tokenizer can give an id that the embedding does not have."""
     embedding: Any = network.get_input_embeddings()

@@ -52,6 +52,17 @@ class LanguageModel:
             self.network.set_attn_implementation(before)
 
 
+@contextmanager
+def resting(network: PreTrainedModel) -> Iterator[None]:
+    """Without dropout, whatever state the network came in."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
 class CompletionLogprobs(NamedTuple):
     """Of each of C completions the sum and the number of its tokens; of each of N tokens its own."""
 

@@ -5,17 +5,19 @@ The values of every token are kept, so that losses that need more than sums can 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.data.batches import Batch, micro_batches
 from accord.data.dialogue import TokenGroup
-from accord.models.logprobs import LanguageModel, logprobs
+from accord.models.logprobs import LanguageModel, logprobs, resting
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,21 @@ class ReferenceLogprobs:
         ]
         return self.sum[torch.cat(places)].to(batch.last.device)
 
-    def save(self, path: Path) -> None:
-        """Writes one safetensors file; the caller puts it in place at once."""
-        save_file({"token": self.token, "end": self.end, "sum": self.sum, "first": self.first}, path)
+    def save(self, path: Path, fingerprint: str) -> None:
+        """One safetensors file, whole or not at all. fingerprint: of the data that the numbers belong to."""
+        aside = path.with_name(f".{path.name}.tmp")
+        tensors = {"token": self.token, "end": self.end, "sum": self.sum, "first": self.first}
+        save_file(tensors, aside, metadata={"fingerprint": fingerprint})
+        os.replace(aside, path)
 
     @classmethod
-    def load(cls, path: Path) -> ReferenceLogprobs:
+    def load(cls, path: Path, fingerprint: str) -> ReferenceLogprobs | None:
+        """None where there is no file, or one of other data."""
+        if not path.exists():
+            return None
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+                return None
         return cls(**load_file(path))
 
 
@@ -58,7 +69,7 @@ def reference_logprobs(
     counts = torch.tensor([len(group.completions) for group in groups])
     first = counts.cumsum(0) - counts
     batches = micro_batches(groups, range(len(groups)), max_tokens=max_tokens, layout=model.layout)
-    with model.segmented():
+    with model.segmented(), resting(model.network):
         for batch in batches:
             result = logprobs(model, batch.to(model.device))
             parts = result.token.token.cpu().split(result.length.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import GenerationConfig, PreTrainedModel
+
+from accord.models.logprobs import resting
 
 Ids = npt.NDArray[np.int32]
 
@@ -26,19 +29,22 @@ def sample(
 ) -> list[Ids]:
     """One completion of each prompt, its EOS `end` included where it came; temperature 0 is greedy.
 
-    The draws of a batch come from (seed, batch), so the same call gives the same samples.
+    A completion also ends where the model's context does. The draws of a batch come from (seed, batch), so the same
+    call gives the same samples.
     """
     ordered = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
     found: dict[int, Ids] = {}
-    training = network.training
-    network.eval()
     for start in range(0, len(ordered), batch_size):
         chosen = ordered[start : start + batch_size]
-        with torch.random.fork_rng(devices=[] if network.device.type == "cpu" else [network.device]):
+        room = min(max_new_tokens, context - len(prompts[chosen[0]]))
+        if room < 1:
+            found.update((i, prompts[i][:0]) for i in chosen)
+            continue
+        with resting(network), torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []):
             torch.manual_seed(seed * 1_000_003 + start)
-            made = _generate(network, [prompts[i] for i in chosen], max_new_tokens, end, temperature)
+            made = _generate(network, [prompts[i] for i in chosen], room, end, temperature)
         found.update(zip(chosen, made, strict=True))
-    network.train(training)
     return [found[i] for i in range(len(prompts))]
 
 

@@ -29,8 +29,7 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any])
             "",
             f"# {WORDS[command].capitalize()}",
             "",
-            f"Made by [Accord](https://pypi.org/project/accord/) {__version__} with `accord {command}` from "
-            f"`{config.model.model}`.",
+            f"Made by Accord {__version__} with `accord {command}` from `{config.model.model}`.",
             "",
             "## Data",
             "",

@@ -68,7 +68,7 @@ class DpoConfig(TrainingConfig):
 class LogprobsConfig(Config):
     """`accord logprobs`."""
 
-    defaults: ClassVar = {"dtype": "float32"}
+    defaults: ClassVar = {"dtype": "float32", "max_length": None}
     model: ModelOptions
     data: ReadOptions
     score: ScoreOptions

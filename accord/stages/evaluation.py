@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from accord.data.batches import Batch
 from accord.maths.statistics import Estimate, Interval, mean_interval, proportion_interval
-from accord.models.logprobs import LanguageModel
+from accord.models.logprobs import LanguageModel, resting
 from accord.training.loop import Held, measure
 from accord.training.objectives import Objective
 
@@ -63,10 +63,8 @@ def _known(value: float) -> float | None:
 
 def evaluate(model: LanguageModel, batches: Iterable[Batch], objective: Objective) -> Evaluation:
     """The objective's figures on held-out groups, each with a 95 % interval whose clusters are the groups."""
-    training = model.network.training
-    model.network.eval()
-    held = measure(model, batches, objective)
-    model.network.train(training)
+    with resting(model.network):
+        held = measure(model, batches, objective)
     return Evaluation({name: _estimate(name, held) for name in held.values}, len(set(held.group.tolist())))
 
 

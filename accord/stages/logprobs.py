@@ -13,9 +13,9 @@ from accord.data.dialogue import TokenGroup
 from accord.data.report import DataReport
 from accord.errors import StorageError
 from accord.models.reference import ReferenceLogprobs, reference_logprobs
+from accord.records import Group, RecordError
 from accord.stages.config import LogprobsConfig
 from accord.stages.setup import (
-    DTYPES,
     Given,
     dialogue_of,
     fitting,
@@ -25,7 +25,9 @@ from accord.stages.setup import (
     read,
     ready,
     say,
+    take_all,
     tokenizer_of,
+    within_context,
 )
 from accord.training.progress import Progress
 
@@ -35,12 +37,15 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     place = machine(config.model, config.score.threads)
     tokenizer = tokenizer_of(config.model, given)
     report = DataReport()
-    groups = read(given.get("data", config.data.data), config.data, report)
-    tokens = fitting(dialogue_of(tokenizer, config.model, report), groups, config.data)
+    rows = read(given.get("data", config.data.data), config.data, report)
+    groups = take_all(rows, completed, config.data.on_bad_row, report)
+    options = within_context(config.data, config.model, given)
+    tokens = fitting(dialogue_of(tokenizer, config.model, report), groups, options)
     say(f"data: {report.summary()}")
     network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
     model = ready(network, tokens, config.model)
-    moved(network, place.device, DTYPES[config.model.dtype or "float32"])
+    if "model" not in given:
+        moved(network, place.device, place.dtype)
     with Progress("logprobs", len(tokens)) as progress:
         done = 0
 
@@ -51,9 +56,16 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
 
         found = reference_logprobs(model, tokens, max_tokens=config.score.max_tokens, advance=advance)
         progress.log()
-    rows = list(_rows(tokens, found))
-    _write(Path(config.score.output), rows)
-    return rows
+    scored = list(_rows(tokens, found))
+    _write(Path(config.score.output), scored)
+    return scored
+
+
+def completed(group: Group) -> Group:
+    """The group itself, if it has a completion. RecordError where it has none."""
+    if group.completions:
+        return group
+    raise RecordError("no completion", origin=group.source, fix="drop the row, or run with --on_bad_row drop")
 
 
 def _rows(groups: list[TokenGroup], found: ReferenceLogprobs) -> Iterator[dict[str, object]]:

@@ -87,7 +87,9 @@ class ReadOptions(Options):
     max_dropped: float = Field(
         0.05, ge=0, le=1, description="The share of groups that may be dropped for their length; more is an error."
     )
-    max_length: int = Field(1024, ge=2, description="Longest prompt and completion together, in tokens.")
+    max_length: int | None = Field(
+        1024, ge=2, description="Longest prompt and completion together, in tokens; none: the model's context."
+    )
 
 
 class DataOptions(ReadOptions):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from accord.data.batches import arrange
@@ -11,7 +9,7 @@ from accord.data.choose import pairs
 from accord.errors import IntegrityError
 from accord.maths.preference import PAIR_LOSSES, hyperparameters
 from accord.models.layout import ROUNDING
-from accord.models.logprobs import LanguageModel, logprobs
+from accord.models.logprobs import LanguageModel, logprobs, resting
 from accord.models.reference import ReferenceLogprobs, reference_logprobs
 from accord.records import Group, RecordError
 from accord.stages.config import DpoConfig
@@ -56,14 +54,13 @@ def _hyper(config: DpoConfig) -> dict[str, float]:
 def _reference(config: DpoConfig, given: Given, begun: Begun) -> ReferenceLogprobs:
     """The reference's log-probabilities of all groups: the run's own file, or computed once and kept there."""
     assert begun.folder is not None
-    path = begun.folder.path / REFERENCE_FILE
-    if config.run.resume and path.exists():
-        return ReferenceLogprobs.load(path)
+    path, fingerprint = begun.folder.path / REFERENCE_FILE, begun.data.fingerprint
+    kept = ReferenceLogprobs.load(path, fingerprint) if config.run.resume else None
+    if kept is not None:
+        return kept
     own = config.preference.reference is None and "reference" not in given
     found = _compute(config, begun, begun.model if own else _other(config, given, begun))
-    aside = path.with_name(f".{REFERENCE_FILE}.tmp")
-    found.save(aside)
-    os.replace(aside, path)
+    found.save(path, fingerprint)
     if own:
         check_start(begun, found)
     return found
@@ -87,10 +84,7 @@ def _compute(config: DpoConfig, begun: Begun, model: LanguageModel) -> Reference
             done += count
             progress.advance(done, 1.0, None, count, tokens)
 
-        training = model.network.training
-        model.network.eval()
         found = reference_logprobs(model, groups, max_tokens=config.train.max_tokens, advance=advance)
-        model.network.train(training)
         progress.log()
     return found
 
@@ -104,11 +98,8 @@ def check_start(begun: Begun, reference: ReferenceLogprobs) -> None:
     model, groups = begun.model, begun.data.groups
     place = max(begun.data.train, key=lambda i: groups[i].length)
     batch = arrange([groups[place]], model.layout, indices=[place]).to(model.device)
-    training = model.network.training
-    model.network.eval()
-    with model.segmented():
+    with model.segmented(), resting(model.network):
         own = logprobs(model, batch).token.token.cpu()
-    model.network.train(training)
     first, count = int(reference.first[place]), len(groups[place].completions)
     start = int(reference.end[first - 1]) if first else 0
     gap = (own - reference.token[start : int(reference.end[first + count - 1])]).abs()

@@ -20,6 +20,7 @@ PROMPT_TOKENS = 16  # of a text, which the model goes on with in the samples
 
 def packed(dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
     """Whole texts in blocks of max_length; nothing is too long."""
+    assert options.max_length is not None
     return pack(dialogue.documents(groups, on_bad_row=options.on_bad_row), options.max_length)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import yaml
+
 from accord.errors import InputError
 from accord.stages.config import TrainingConfig
-from accord.stages.resolve import flat, load
+from accord.stages.resolve import flat
 from accord.training.run import RunFolder
 
 # Options that do not change what a run computes: they may differ when it is resumed.
@@ -19,10 +21,13 @@ def check_resumed(folder: RunFolder, config: TrainingConfig) -> None:
     path = folder.path / "run.yaml"
     if not path.exists():
         return
-    before, now = flat(load(type(config), file=str(path))), flat(config)
+    # Read as YAML, not as a config: an object that Python passed cannot be given in a file.
+    before, now = yaml.safe_load(path.read_text(encoding="utf-8")), flat(config)
     schedule = now.get("lr_scheduler_type")
     free = FREE | ({"max_steps", "num_train_epochs"} if schedule in ("constant", "inverse_sqrt") else set())
-    differ = [f"{key} was {before[key]}, is {now[key]}" for key in now if key not in free and before[key] != now[key]]
+    differ = [
+        f"{key} was {before.get(key)}, is {now[key]}" for key in now if key not in free and before.get(key) != now[key]
+    ]
     if differ:
         raise InputError(
             f"the run was started with other options: {'; '.join(differ)}",

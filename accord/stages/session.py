@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from accord.data.batches import Batch, micro_batches
@@ -28,10 +29,12 @@ from accord.stages.setup import (
     dialogue_of,
     load_data,
     machine,
+    moved,
     network_of,
     ready,
     say,
     tokenizer_of,
+    within_context,
 )
 from accord.stages.trainable import weights_of
 from accord.training.objectives import Objective
@@ -97,7 +100,11 @@ def begin(
     place = machine(config.model, config.run.threads)
     tokenizer = tokenizer_of(config.model, given)
     data = load_data(
-        config.data, given, lambda to: dialogue_of(tokenizer, config.model, to, **how), take=take, tokenise=tokenise
+        within_context(config.data, config.model, given),
+        given,
+        lambda to: dialogue_of(tokenizer, config.model, to, **how),
+        take=take,
+        tokenise=tokenise,
     )
     say(f"data: {data.report.summary()}")
     folder = None if config.run.dry_run else RunFolder(config.run.output_dir)
@@ -105,6 +112,7 @@ def begin(
         if folder is not None:
             claim(folder, command, config, data)
         network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
+        moved(network, place.device, torch.float32)  # the masters are float32; `weights_of` makes the rest
         model = ready(network, data.groups, config.model)
         yield Begun(tokenizer, data, folder, model, weights_of(network, config.train, place.dtype), place)
     finally:

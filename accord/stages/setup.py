@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,7 +16,14 @@ from accord.data.read import Source, read_groups
 from accord.data.report import DataReport, Refusals
 from accord.errors import InputError
 from accord.models.layout import Trial, settle
-from accord.models.load import check_vocabulary, choose_device, keep_freed_memory, load_network, load_tokenizer
+from accord.models.load import (
+    check_vocabulary,
+    choose_device,
+    context_of,
+    keep_freed_memory,
+    load_network,
+    load_tokenizer,
+)
 from accord.models.logprobs import LanguageModel
 from accord.records import Group, RecordError
 from accord.stages.options import DataOptions, ModelOptions, ReadOptions
@@ -59,9 +66,10 @@ def tokenizer_of(options: ModelOptions, given: Given) -> PreTrainedTokenizerBase
 def network_of(
     name: str, given: object, tokenizer: PreTrainedTokenizerBase, options: ModelOptions, place: Machine
 ) -> PreTrainedModel:
-    """The network that was given, or the one of this name, in float32."""
+    """The network that was given, in its own precision, or the one of this name, in float32."""
     if given is not None:
-        network = moved(cast(PreTrainedModel, given), place.device, torch.float32)
+        network = cast(PreTrainedModel, given)
+        moved(network, place.device, network.dtype)
     else:
         network = load_network(name, device=place.device, trust_remote_code=options.trust_remote_code)
     check_vocabulary(network, tokenizer)
@@ -98,6 +106,22 @@ def _fallback(trial: Trial) -> str:
 def dialogue_of(tokenizer: PreTrainedTokenizerBase, options: ModelOptions, report: DataReport, **how: Any) -> Dialogue:
     """The one tokenising function of a run."""
     return Dialogue(tokenizer, template_kwargs=options.chat_template_kwargs, report=report, **how)
+
+
+SomeReadOptions = TypeVar("SomeReadOptions", bound=ReadOptions)
+
+
+def within_context(options: SomeReadOptions, model: ModelOptions, given: Given) -> SomeReadOptions:
+    """The same options with a max_length that the model can take."""
+    network = cast(PreTrainedModel | None, given.get("model"))
+    context = context_of(model.model, network, trust_remote_code=model.trust_remote_code)
+    if context is None and options.max_length is None:
+        raise InputError("not given, and the model's config names no context", where="max_length", fix="give one")
+    if context is None or (options.max_length is not None and options.max_length <= context):
+        return options
+    if options.max_length is not None:
+        say(f"max_length {options.max_length} is more than the model's context of {context}: {context} it is")
+    return options.model_copy(update={"max_length": context})
 
 
 class Data(NamedTuple):
@@ -186,6 +210,7 @@ def take_all(groups: Iterable[Group], take: Take, on_bad_row: str, report: DataR
 
 def fitting(dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
     """Tokenises, and applies the length policy."""
+    assert options.max_length is not None
     made = dialogue.many(groups, on_bad_row=options.on_bad_row)
     return fit_groups(
         made, dialogue, max_length=options.max_length, on_long=options.on_long, max_dropped=options.max_dropped

@@ -11,7 +11,7 @@ from accord.stages.outcome import Result
 from accord.stages.pretrain import packed
 from accord.stages.prompts import prompts_of
 from accord.stages.session import Begun, Session, begin
-from accord.stages.setup import Given, dialogue_of, fitting, read, say, take_all
+from accord.stages.setup import Given, dialogue_of, fitting, read, say, take_all, within_context
 from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 
 
@@ -30,10 +30,10 @@ def _course(config: SftConfig, given: Given, begun: Begun) -> Course:
     if options.mix is None:
         return course_of(groups, data.train, objective, config.data, config.train, layout)
     report = DataReport()
-    read_from = config.data.model_copy(update={"data": options.mix})
-    texts = take_all(read(given.get("mix", options.mix), read_from, report), document, config.data.on_bad_row, report)
-    blocks = packed(dialogue_of(begun.tokenizer, config.model, report), texts, config.data)
-    say(f"mix: {report.summary()}; {len(blocks)} blocks of {config.data.max_length} tokens")
+    texts = take_all(read(given.get("mix", options.mix), config.data, report), document, config.data.on_bad_row, report)
+    read_mix = within_context(config.data, config.model, given)
+    blocks = packed(dialogue_of(begun.tokenizer, config.model, report), texts, read_mix)
+    say(f"mix: {report.summary()}; {len(blocks)} blocks of {read_mix.max_length} tokens")
     own = (groups, data.train, objective)
     return mixed_course(own, (blocks, Likelihood()), options.mix_fraction, config.data, config.train, layout)
 

@@ -119,6 +119,7 @@ def save_checkpoint(session: Session, state: State) -> None:
         session.begun.weights.state_tensors(),
         {
             "fingerprint": session.begun.data.fingerprint,
+            "lines": session.folder.marks(),
             "seconds": state.seconds,
             "before": state.before and state.before.to_json(),
             "window": state.window.to_json(),
@@ -134,13 +135,13 @@ def resume(session: Session) -> State:
     folder = session.folder
     found = _checkpoint(session, folder.path / "checkpoints")
     if found is None:
-        folder.take_back(-1)
+        folder.take_back({})
         return State()
     if found.run != folder.id or found.state["fingerprint"] != session.begun.data.fingerprint:
         what = "is of another run" if found.run != folder.id else "was trained on other data"
         raise InputError(what, where=str(found.path), fix="resume with the data and folder that the run began with")
     session.begun.weights.load_state_tensors({name: found.tensors(name) for name in found.files})
-    folder.take_back(found.step)
+    folder.take_back(found.state["lines"])
     say(f"resuming after step {found.step} ({found.path})")
     saved = found.state
     before = saved["before"] and Evaluation.from_json(saved["before"])

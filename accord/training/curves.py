@@ -70,6 +70,7 @@ def _draw_panel(axes: Axes, panel: Panel, lines: Sequence[Mapping[str, Any]]) ->
         axes.plot(*zip(*held_out, strict=True), color=ORANGE, marker="o", markersize=4, label="held out")
         _draw_interval(axes, panel, lines)
         axes.legend(frameon=False, fontsize="small")
+    axes.margins(y=0.08)
     axes.set_title(panel.title, fontsize="medium")
     axes.set_xlabel("step", fontsize="small")
     axes.tick_params(labelsize="small")

@@ -44,11 +44,11 @@ class Sums:
             self._sums[prefix + name] = pair if held is None else held + pair
 
     def read(self) -> dict[str, tuple[float, float]]:
-        """name -> (weighted sum, weight); one transfer from the device."""
+        """name -> (weighted sum, weight), those without any weight left out; one transfer from the device."""
         if not self._sums:
             return {}
         table = torch.stack(list(self._sums.values())).tolist()
-        return {name: (total, weight) for name, (total, weight) in zip(self._sums, table, strict=True)}
+        return {name: (total, weight) for name, (total, weight) in zip(self._sums, table, strict=True) if weight > 0}
 
 
 class StepResult(NamedTuple):
@@ -117,7 +117,7 @@ def _backward(model: LanguageModel, step: Step, sums: Sums, *, seed: tuple[int, 
             torch.manual_seed(_mix(*seed, place))
             place += 1
             measured = part.objective(model, batch.to(model.device))
-            share = measured.loss * (part.coefficient / whole)
+            share = measured.loss * (part.coefficient / whole if whole else 0.0)
             share.backward()
             loss += share.detach()
             sums.add(measured, part.name)

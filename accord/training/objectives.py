@@ -12,7 +12,7 @@ from torch import Tensor
 from accord.data.batches import Batch
 from accord.data.choose import pairs
 from accord.data.dialogue import TokenCompletion, TokenGroup
-from accord.maths.likelihood import sum_by_owner
+from accord.maths.likelihood import bits_per_token, fine_tuning_loss, sum_by_owner
 from accord.maths.preference import PAIR_LOSSES, Pair, gradient_weight
 from accord.models.logprobs import LanguageModel, logprobs
 from accord.models.reference import ReferenceLogprobs
@@ -47,7 +47,9 @@ class Likelihood:
         result = logprobs(model, batch)
         values, tokens, group = _likelihood_figures(batch, result.token.token, result.token.top1, None)
         nll = values.pop("nll")
-        return Measured(-result.sum.sum(), {"loss": nll, "bits_per_token": nll / np.log(2), **values}, tokens, group)
+        return Measured(
+            -result.sum.sum(), {"loss": nll, "bits_per_token": bits_per_token(nll), **values}, tokens, group
+        )
 
 
 class FineTuning:
@@ -67,7 +69,7 @@ class FineTuning:
         parts = [self._completion(i) for i in batch.indices]
         inside = torch.from_numpy(np.concatenate(parts)).to(result.sum.device)
         logp = result.token.token
-        loss = -(logp * (self.alpha + inside)).sum()
+        loss = fine_tuning_loss(-(logp * inside).sum(), -logp.sum(), alpha=self.alpha)
         values, weight, group = _likelihood_figures(batch, logp, result.token.top1, inside)
         everything = _likelihood_figures(batch, logp, result.token.top1, None)[0]["nll"]
         return Measured(loss, {**values, "nll/all_tokens": everything}, weight, group)
@@ -115,14 +117,14 @@ class _Pairs(NamedTuple):
 class Preference:
     """A pair loss of the table on all pairs of different rank of a group; a group's pairs weigh 1/C(K,2) each.
 
-    The mean is over groups (their weights). reference: None only for losses that need none.
+    The mean is over the pairs by weight: over groups, where there are no ties. reference: None where none is needed.
     """
 
     def __init__(self, loss_type: str, reference: ReferenceLogprobs | None, hyper: Mapping[str, float]) -> None:
         self.row, self.reference, self.hyper = PAIR_LOSSES[loss_type], reference, dict(hyper)
 
     def weight(self, batch: Batch) -> float:
-        return float(sum(member.group.weight for member in batch.members))
+        return float(sum(pair.weight for member in batch.members for pair in pairs(member.group)))
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
         result = logprobs(model, batch)
@@ -148,7 +150,7 @@ class Preference:
             "logps/rejected": policy.rejected.detach(),
             "gradient_weight": gradient_weight(policy, reference, beta=self.hyper["beta"]).detach(),
             "length_gap": (length.chosen - length.rejected).float(),
-            "bits_per_token/chosen": -policy.chosen.detach() / length.chosen.clamp(min=1) / np.log(2),
+            "bits_per_token/chosen": bits_per_token(-policy.chosen.detach() / length.chosen.clamp(min=1)),
         }
 
 

@@ -89,10 +89,14 @@ class RunFolder:
         """The lines of metrics.jsonl so far."""
         return self._lines("metrics.jsonl")
 
-    def take_back(self, step: int) -> None:
-        """Before resuming after `step`: removes the lines of later steps, and a half-written last one."""
+    def marks(self) -> dict[str, int]:
+        """How many lines metrics.jsonl and samples.jsonl have: for a checkpoint, so that `take_back` returns to it."""
+        return {name: len(self._lines(name)) for name in ("metrics.jsonl", "samples.jsonl")}
+
+    def take_back(self, marks: Mapping[str, int]) -> None:
+        """Before resuming: removes the lines written since `marks`, all where it names none, and a half-written one."""
         for name in ("metrics.jsonl", "samples.jsonl"):
-            kept = [line for line in self._lines(name) if line["step"] <= step]
+            kept = self._lines(name)[: marks.get(name, 0)]
             self.write_text(name, "".join(_line(line) for line in kept))
 
     def open_tensorboard(self, step: int = 0) -> None:

@@ -1,0 +1,44 @@
+"""The environment that the other side runs in: made once, exact versions, apart from our own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cases import PEER, PEER_TORCH
+
+VARIABLE = "ACCORD_BENCH_PEER_PYTHON"  # a Python that already has PEER, instead of an environment of our own
+
+
+def peer_python(home: Path, lock: Path) -> Path:
+    """The Python to run TRL with. lock: the versions of what both sides share."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given)
+    place = home / "trl-venv"
+    python, ready = place / "bin" / "python", place / ".installed"
+    wanted = f"{PEER_TORCH} {PEER}"
+    if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
+        return python
+    print(f"bench: setting up {place} with {PEER} (once, some minutes)", flush=True)
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, PEER_TORCH], check=True)  # alone first: see the Makefile
+    subprocess.run([*install, "--constraint", lock, PEER], check=True)
+    ready.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def machine() -> str:
+    """Processor, cores and memory in words."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"

@@ -1,0 +1,108 @@
+"""From measurements to the table in the terminal and the block in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cases import LOSS_GAP, WARM_UP, Case, Measure
+from quiet import BUSY
+
+BEGIN, END = "<!-- bench: begin, written by make bench -->", "<!-- bench: end -->"
+UNITS: dict[Measure, str] = {"step": "step, s", "reference": "reference pass, s", "memory": "peak memory, GB"}
+Run = dict[str, Any]  # what ours.py or peer.py wrote
+
+
+class Row(NamedTuple):
+    """One figure of one case, ours beside theirs."""
+
+    case: str
+    measure: str
+    ours: float
+    theirs: float
+    asked: str
+    verdict: str
+
+    @property
+    def ratio(self) -> float:
+        return self.theirs / self.ours
+
+    def cells(self) -> list[str]:
+        numbers = f"{self.ours:.3f}", f"{self.theirs:.3f}", f"{self.ratio:.1f}"
+        return [self.case, self.measure, *numbers, self.asked, self.verdict]
+
+
+HEAD = ["case", "figure", "Accord", "TRL", "TRL / Accord", "asked for", "verdict"]
+
+
+def figure(runs: list[Run], measure: Measure) -> float | None:
+    """Of all rounds: the median step after the warm-up, the median reference pass, the highest peak."""
+    if measure == "step":
+        return statistics.median(second for run in runs for second in run["steps"][WARM_UP:])
+    if measure == "memory":
+        return float(max(run["memory"] for run in runs)) / 1e9
+    found = [run["reference"] for run in runs if run["reference"] is not None]
+    return statistics.median(found) if found else None
+
+
+def rows(case: Case, ours: list[Run], theirs: list[Run]) -> Iterator[Row]:
+    noisy = max(run["others"] for run in ours + theirs)
+    for measure, unit in UNITS.items():
+        own, other = figure(ours, measure), figure(theirs, measure)
+        if own is None or other is None:
+            continue
+        asked = case.asked.get(measure)
+        said = "" if asked is None else f"{asked.least:g}" + (f" (aim {asked.aim:g})" if asked.aim else "")
+        verdict = "" if asked is None else "reached" if other / own >= asked.least else "missed"
+        if noisy > BUSY and measure != "memory":
+            verdict = f"{verdict} (noisy: others used {noisy:.0%} of the machine)".strip()
+        yield Row(case.name, unit, own, other, said, verdict)
+
+
+def loss_gap(ours: list[Run], theirs: list[Run]) -> float:
+    """The largest difference of any step's loss, in nats."""
+    pairs = zip(ours, theirs, strict=True)
+    return max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"], strict=True))
+
+
+def loss_line(case: Case, gap: float) -> str:
+    """What is said of the losses; in bf16 nothing is asked of them."""
+    said = f"{case.name}: the losses of a step differ by at most {gap:.1e}"
+    if case.dtype != "float32":
+        return said
+    return f"{said}, asked for {LOSS_GAP:g}: {'reached' if gap < LOSS_GAP else 'MISSED'}"
+
+
+def memory_line(name: str, run: Run) -> str:
+    """Where the peak comes from: resident now / highest so far, in MB, at the marks of a run."""
+    shown = {"start", "imports", "model loaded", "start-up comparison", "reference pass", "step 1", "step 2", "end"}
+    marks = [mark for mark in run["marks"] if mark["at"] in shown]
+    return f"{name}: " + ", ".join(f"{m['at']} {m['now'] / 1e6:.0f}/{m['peak'] / 1e6:.0f}" for m in marks)
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def layout_table(found: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    head = ["prompt", "K", "completion", "groups", "tree, s", "rows, s", "rows / tree", "tokens tree", "tokens rows"]
+    body = []
+    for row in found:
+        tree, apart = row["tree"], row["rows"]
+        shape = [str(row[name]) for name in ("prompt", "count", "completion", "groups")]
+        times = [f"{tree['seconds']:.3f}", f"{apart['seconds']:.3f}", f"{apart['seconds'] / tree['seconds']:.2f}"]
+        body.append([*shape, *times, str(tree["tokens"]), str(apart["tokens"])])
+    return head, body
+
+
+def put(page: Path, block: str) -> None:
+    """Writes `block` between the page's markers."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"bench: {page} has no lines {BEGIN} and {END}; put them where the tables go")
+    page.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}", encoding="utf-8")

@@ -1,0 +1,197 @@
+"""`make bench`: Accord beside TRL on the same model, data and machine; the table goes to docs/benchmarks.md.
+
+python bench/run.py [--only CASE ...] [--steps N] [--rounds N] [--wait SECONDS] [--profile]. Each measurement is a
+process of its own, ours and theirs in turn, when the machine is quiet. This process imports nothing large: on Linux a
+child's peak memory counts from its parent's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import report
+from cases import BATCH, CASES, SHAPES, WARM_UP, Case
+from environment import machine, peer_python
+from quiet import BUSY, wait_until_quiet, watch
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+HOME = ROOT / ".bench"
+DATA = ROOT.parent / "shared" / "data" / "hh_harmless.jsonl.gz"
+PAGE = ROOT / "docs" / "benchmarks.md"
+LAYOUTS = "layouts"
+COUNTED = 5  # steps that a figure for the page needs at least
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=140, soft_wrap=True)
+Runs = dict[str, list[dict[str, Any]]]  # "ours", "theirs" -> one a round
+
+
+def arguments() -> argparse.Namespace:
+    names = [case.name for case in CASES] + [LAYOUTS]
+    parser = argparse.ArgumentParser(description="Measures Accord beside TRL.")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE", help=", ".join(names))
+    parser.add_argument("--steps", type=int, default=8, help=f"steps of a process, {WARM_UP} not counted (8)")
+    parser.add_argument("--rounds", type=int, default=2, help="processes of each side, in turn (2)")
+    parser.add_argument("--wait", type=float, default=300, help="seconds to wait for a quiet machine (300)")
+    parser.add_argument("--profile", action="store_true", help="profile a step of ours instead of measuring")
+    asked = parser.parse_args()
+    if asked.steps <= WARM_UP or asked.rounds < 1:
+        parser.error(f"--steps must be more than {WARM_UP}, --rounds at least 1")
+    return asked
+
+
+def process(name: str, command: list[object], log: Path) -> None:
+    """Runs a child of bench/ to its end; its words go to a log file."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | OFFLINE
+    environment["PYTHONPATH"] = str(ROOT)
+    with log.open("w", encoding="utf-8") as words:
+        ended = subprocess.run(list(map(str, command)), stdout=words, stderr=subprocess.STDOUT, env=environment)
+    if ended.returncode:
+        console.print("\n".join(log.read_text(encoding="utf-8").splitlines()[-15:]), markup=False, highlight=False)
+        sys.exit(f"bench: {name} failed ({ended.returncode}); all it said: {log}")
+
+
+def measured(case: Case, side: str, python: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """One process of one side."""
+    script = HERE / ("ours.py" if side == "ours" else "peer.py")
+    out, log = HOME / f"{case.name}-{side}.json", HOME / f"{case.name}-{side}.log"
+    data = HOME / f"{case.data}-{BATCH * asked.steps}.jsonl"
+    command = [python, script, case.stage, HOME / case.model, data, asked.steps, case.dtype, out]
+    before = wait_until_quiet(asked.wait)
+    with watch() as found:
+        process(f"{case.name}, {side}", [*command, *(["--profile"] if asked.profile else [])], log)
+    run: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    run["others"] = max(before, found.others)
+    return run
+
+
+def compare(case: Case, peer: Path, asked: argparse.Namespace) -> Runs:
+    """All rounds of a case, ours and theirs in turn."""
+    runs: Runs = {"ours": [], "theirs": []}
+    for number in range(asked.rounds):
+        for side, python in (("ours", Path(sys.executable)), ("theirs", peer)):
+            runs[side].append(measured(case, side, python, asked))
+            step = report.figure(runs[side][-1:], "step")
+            others = runs[side][-1]["others"]
+            noise = f", noisy: others used {others:.0%}" if others > BUSY else ""
+            console.print(f"{case.name}, round {number + 1}, {side}: {step:.3f} s a step{noise}", highlight=False)
+    return runs
+
+
+def layouts(asked: argparse.Namespace) -> dict[str, Any]:
+    out = HOME / "layouts.json"
+    before = wait_until_quiet(asked.wait)
+    with watch() as found:
+        process("layouts", [sys.executable, HERE / "layouts.py", HOME / "12m", out], HOME / "layouts.log")
+    return {"rows": json.loads(out.read_text(encoding="utf-8")), "others": max(before, found.others)}
+
+
+def prepare(asked: argparse.Namespace) -> None:
+    """The folder, the data and the models."""
+    if not DATA.exists():
+        sys.exit(f"bench: no {DATA}: the measurements are on its comparisons (anthropics/hh-rlhf, harmless-base, test)")
+    HOME.mkdir(exist_ok=True)
+    (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
+    process("prepare", [sys.executable, HERE / "prepare.py", DATA, HOME, BATCH * asked.steps], HOME / "prepare.log")
+
+
+def profiles(cases: list[Case], asked: argparse.Namespace) -> None:
+    """The operations of one step of ours that take most time."""
+    for case in cases:
+        run = measured(case, "ours", Path(sys.executable), asked)
+        console.print(f"{case.name}\n{run['operations']}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show(title: str, head: list[str], body: list[list[str]]) -> None:
+    table = Table(*head, title=title)
+    for line in body:
+        table.add_row(*line)
+    console.print(table)
+
+
+def conditions(asked: argparse.Namespace, runs: dict[str, Runs]) -> str:
+    """Machine, versions and what was done, as a list."""
+    some = next(iter(runs.values()))
+    versions = some["theirs"][0]["versions"] | some["ours"][0]["versions"]
+    counted = (asked.steps - WARM_UP) * asked.rounds
+    sizes = "; ".join(
+        f"{name}: hidden size {s.hidden_size}, {s.layers} layers, {s.heads} heads, {s.kv_heads} key-value heads, "
+        f"{s.vocab_size:,} words"
+        for name, s in SHAPES.items()
+    )
+    lines = [
+        f"Machine: {machine()}; all cores on both sides. {datetime.date.today()}.",
+        f"Versions: {', '.join(f'{name} {number}' for name, number in sorted(versions.items()))}.",
+        f"Models: Llama-like, random weights, tied embeddings ({sizes}).",
+        f"Data: the first {BATCH * asked.steps} comparisons without flags of `{DATA.name}`, in the file's order.",
+        f"A step: {BATCH} comparisons or demonstrations, AdamW, learning rate 1e-4. Seconds are medians of {counted} "
+        f"steps ({asked.rounds} processes of {asked.steps}, the first {WARM_UP} of each not counted), collating left "
+        "out on both sides.",
+        "Peak memory is that of the whole process (`ru_maxrss`), saving included on our side, which cannot be "
+        "switched off, and not done on theirs.",
+        "Repeat: `make bench`; one case: `python bench/run.py --only dpo-12m-float32`.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def page(asked: argparse.Namespace, runs: dict[str, Runs], body: list[list[str]], losses: list[str], grid: Any) -> str:
+    """The block of docs/benchmarks.md."""
+    parts = [conditions(asked, runs), report.markdown(report.HEAD, body), "\n".join(f"- {line}" for line in losses)]
+    noise = f" (noisy: others used {grid['others']:.0%} of the machine)" if grid["others"] > BUSY else ""
+    words = (
+        "Forward and backward of the engine, 12 M model, float32, in one row with the prompt once (tree) and in one "
+        f"row a completion (rows); lengths in tokens, as many groups as fill about 2,048 tokens of tree{noise}:"
+    )
+    return "\n\n".join([*parts, "### Tree or rows", words, report.markdown(*report.layout_table(grid["rows"]))])
+
+
+def main() -> None:
+    asked = arguments()
+    prepare(asked)
+    cases = [case for case in CASES if case.name in asked.only]
+    if asked.profile:
+        return profiles(cases, asked)
+    peer = peer_python(HOME, ROOT / "requirements.lock") if cases else Path()
+    runs = {case.name: compare(case, peer, asked) for case in cases}
+    body, losses = [], []
+    for case in cases:
+        ours, theirs = runs[case.name]["ours"], runs[case.name]["theirs"]
+        body += [row.cells() for row in report.rows(case, ours, theirs)]
+        losses.append(report.loss_line(case, report.loss_gap(ours, theirs)))
+    grid = layouts(asked) if LAYOUTS in asked.only else None
+    results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, "layouts": grid}
+    (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    tell(cases, runs, body, losses, grid)
+    if len(cases) < len(CASES) or grid is None or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
+        console.print(f"{PAGE.name} is written by a run of all cases with at least {COUNTED} counted steps only")
+        return None
+    report.put(PAGE, page(asked, runs, body, losses, grid))
+    console.print(f"written: {PAGE}")
+    return None
+
+
+def tell(cases: list[Case], runs: dict[str, Runs], body: list[list[str]], losses: list[str], grid: Any) -> None:
+    """All of it in the terminal."""
+    if cases:
+        show("Accord beside TRL", report.HEAD, body)
+    for line in losses:
+        console.print(line, highlight=False)
+    for case in cases:
+        for side, found in runs[case.name].items():
+            console.print(report.memory_line(f"MB now/peak, {case.name}, {side}", found[0]), highlight=False)
+    if grid is not None:
+        show("Tree or rows", *report.layout_table(grid["rows"]))
+
+
+if __name__ == "__main__":
+    main()

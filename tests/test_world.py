@@ -141,7 +141,7 @@ def test_all_is_a_function_of_the_seed() -> None:
 
 
 def test_prompts_are_all_different() -> None:
-    assert len({prompt.text for prompt in prompts(0)}) == len(prompts(0)) == 5 * 12 * 8 * 6
+    assert len({prompt.text for prompt in prompts(0)}) == len(prompts(0)) == 5 * 12 * 8 * 8
 
 
 def test_demonstrations_speak_of_what_was_asked() -> None:

@@ -30,11 +30,11 @@ OWN = ("data", "new", "base", "tuned", "aligned", "summary.json")  # what a run 
 
 
 class Sizes(NamedTuple):
-    """How much of everything: three quarters of a minute of pre-training, two minutes in all on one core."""
+    """How much of everything. As it stands: less than two minutes on one core, of which pre-training takes half."""
 
     texts: int = 8000
     demonstrations: int = 2000  # questions, as the next two: each has its own
-    ranked: int = 600
+    ranked: int = 1000
     held_out: int = 200
     answers_each: int = 4
     longest: int = 96  # tokens of a sampled answer
@@ -46,6 +46,9 @@ class Sizes(NamedTuple):
     sft_epochs: float = 2.0
     dpo_epochs: float = 2.0
     examples: int = 3
+
+
+FULL = Sizes()
 
 
 class Questions(NamedTuple):
@@ -73,7 +76,7 @@ class Chapters:
         self.seconds[name] = time.perf_counter() - began
 
 
-def run(config: DemoConfig, given: Mapping[str, object], sizes: Sizes = Sizes()) -> Outcome:
+def run(config: DemoConfig, given: Mapping[str, object], sizes: Sizes = FULL) -> Outcome:
     """Carries it all out, prints the table and writes summary.json; an earlier demo's output is replaced."""
     with RunFolder(config.demo.output_dir) as folder:
         if folder.claim("demo", resume=True):
@@ -184,9 +187,8 @@ class Demo:
         sizes = self.sizes
         with self.chapters.chapter(
             "compare",
-            f"The model answers {sizes.ranked + sizes.held_out:,} new questions {sizes.answers_each} times each. "
-            "Simulated annotators, who like friendly reviews, rank the answers to each question. They make mistakes, as "
-            "people do.",
+            f"The model answers {sizes.ranked + sizes.held_out:,} new questions, {sizes.answers_each} times each. "
+            "Simulated annotators like friendly reviews, and rank the answers to each question. As people do, they err.",
         ):
             self.write("comparisons", self.rankings(tuned, questions.ranked, "ranked"))
             held_out = self.rankings(tuned, questions.held_out, "held out")
@@ -225,7 +227,7 @@ class Demo:
     def measure(self, tuned: Result, aligned: Result, asked: list[world.Prompt], ceiling: float) -> Outcome:
         """Fresh answers of both models to questions that nothing was trained on."""
         with self.chapters.chapter(
-            "measure", "Both models, before and after the rankings, answer questions that neither was trained on."
+            "measure", "Both models, before and after the rankings, answer questions that no stage has used."
         ):
             before, after = self.answers(tuned, asked, "before"), self.answers(aligned, asked, "after")
             flat = [answer for given in after for answer in given]

@@ -14,6 +14,13 @@ from rich.text import Text
 from accord.demo.figures import Example, Outcome
 from accord.maths.statistics import Estimate
 
+LEGEND = {
+    "reward": "the exact sentiment of an answer; what is no sentence of the grammar counts as -1",
+    "annotators prefer it": "how probably an annotator prefers an answer to one of the model before",
+    "comparisons guessed": "the better of two answers is told by whose probability rose more; as annotators err, one "
+    "who knows the exact sentiment would be right as often as the last column says",
+    "KL": "how far the model has moved: KL(after || before) of an answer, estimated from the answers",
+}
 BEFORE, AFTER = "before (sft)", "after (dpo)"
 
 
@@ -53,13 +60,14 @@ def rows(outcome: Outcome) -> list[Row]:
 
     kl = change["kl"]
     return [
-        both("reward: the sentiment of an answer, -1 to 1", "reward", number, signed(change["reward"])),
-        Row("an annotator prefers it to the one before", "", percent(change["preferred"])),
-        both("new comparisons guessed right", "accuracy", percent, f"at best {100 * outcome.ceiling:.1f} %"),
-        both("sentences that are grammatical", "grammatical", percent),
-        both("answers that came to their end", "ended", percent),
+        both("reward, -1 to 1", "reward", number, signed(change["reward"])),
+        Row("annotators prefer it", "", percent(change["preferred"])),
+        # Before training the two have the same probabilities: there is no guess yet, and nothing is estimated.
+        Row("comparisons guessed", "50 %", percent(now["accuracy"]), f"at best {100 * outcome.ceiling:.1f} %"),
+        both("grammatical sentences", "grammatical", percent),
+        both("answers that ended", "ended", percent),
         both("tokens of an answer", "length", number),
-        Row("KL divergence from the model before, nats", "0", number(kl), f"standard error {kl.standard_error:.2f}"),
+        Row("KL from before, nats", "0", number(kl), f"standard error {kl.standard_error:.2f}"),
     ]
 
 
@@ -68,10 +76,11 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
     questions, each = outcome.counts["held_out_questions"], outcome.counts["answers_each"]
     console.print(
         f"\n[bold]What the comparisons changed[/bold]: {questions} questions that no stage was trained on, {each} "
-        f"answers each.\nIn brackets are 95 % intervals over the questions.",
+        f"answers each.\nIn brackets: 95 % intervals over the questions.",
         highlight=False,
     )
     console.print(_figures(outcome))
+    console.print(_legend())
     console.print("[bold]The first of these questions, with each model's first answer[/bold]", highlight=False)
     console.print(_examples(outcome.examples))
     console.print(_times(outcome.seconds), highlight=False)
@@ -92,14 +101,28 @@ def _figures(outcome: Outcome) -> Table:
     return table
 
 
+def _legend() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name, meaning in LEGEND.items():
+        grid.add_row(Text(name, "italic"), Text(meaning))
+    grid.add_row("")
+    return grid
+
+
 def _examples(examples: tuple[Example, ...]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_lines=True)
     for title, share in (("question", 2), (BEFORE, 4), (AFTER, 4)):
         table.add_column(title, ratio=share)
     for one in examples:
         answers = ((one.before, one.reward_before), (one.after, one.reward_after))
-        table.add_row(Text(one.question), *(Group(Text(text), Text(f"reward {r:.2f}", "bold")) for text, r in answers))
+        shown = (Group(Text(_printable(text)), Text(f"reward {reward:.2f}", "bold")) for text, reward in answers)
+        table.add_row(Text(one.question), *shown)
     return table
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which a badly trained model may write and a terminal may obey."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _times(seconds: dict[str, float]) -> str:

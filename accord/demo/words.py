@@ -102,4 +102,6 @@ QUESTIONS = (
     "Tell me about the {kind} {title}.",
     "How was the {kind} {title}?",
     "Is the {kind} {title} any good?",
+    "Would you recommend the {kind} {title}?",
+    "Describe the {kind} {title} in a few sentences.",
 )

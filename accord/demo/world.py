@@ -88,7 +88,7 @@ def sentence_value(sentence: str) -> float:
 
 
 def is_grammatical(sentence: str) -> bool:
-    """Whether the grammar can make this sentence. A value of -1 does not tell: "The plot was truly awful." has it too."""
+    """Whether the grammar can make this sentence. Its value does not tell: "The plot was truly awful." has -1, too."""
     return _read(sentence) is not None
 
 

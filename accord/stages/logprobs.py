@@ -12,9 +12,10 @@ import torch
 from accord.data.dialogue import TokenGroup
 from accord.data.report import DataReport
 from accord.errors import StorageError
-from accord.models.reference import ReferenceLogprobs, reference_logprobs
+from accord.models.reference import ReferenceLogprobs
 from accord.records import Group, RecordError
 from accord.stages.config import LogprobsConfig
+from accord.stages.score_all import score_all
 from accord.stages.setup import (
     Given,
     dialogue_of,
@@ -29,7 +30,6 @@ from accord.stages.setup import (
     tokenizer_of,
     within_context,
 )
-from accord.training.progress import Progress
 
 
 def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
@@ -46,16 +46,7 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     model = ready(network, tokens, config.model)
     if "model" not in given:
         moved(network, place.device, place.dtype)
-    with Progress("logprobs", len(tokens)) as progress:
-        done = 0
-
-        def advance(count: int, through: int) -> None:
-            nonlocal done
-            done += count
-            progress.advance(done, 1.0, None, count, through)
-
-        found = reference_logprobs(model, tokens, max_tokens=config.score.max_tokens, advance=advance)
-        progress.log()
+    found = score_all("logprobs", model, tokens, config.score.max_tokens)
     scored = list(_rows(tokens, found))
     _write(Path(config.score.output), scored)
     return scored

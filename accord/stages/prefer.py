@@ -10,17 +10,17 @@ from accord.errors import IntegrityError
 from accord.maths.preference import PAIR_LOSSES, hyperparameters
 from accord.models.layout import ROUNDING
 from accord.models.logprobs import LanguageModel, logprobs, resting
-from accord.models.reference import ReferenceLogprobs, reference_logprobs
+from accord.models.reference import ReferenceLogprobs
 from accord.records import Group, RecordError
 from accord.stages.config import DpoConfig
 from accord.stages.course import course_of
 from accord.stages.dry import carry_out
 from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
+from accord.stages.score_all import score_all
 from accord.stages.session import Begun, Session, begin
 from accord.stages.setup import Given, fitting, moved, network_of, ready
 from accord.training.objectives import Preference
-from accord.training.progress import Progress
 
 REFERENCE_FILE = "reference.safetensors"
 
@@ -59,7 +59,8 @@ def _reference(config: DpoConfig, given: Given, begun: Begun) -> ReferenceLogpro
     if kept is not None:
         return kept
     own = config.preference.reference is None and "reference" not in given
-    found = _compute(config, begun, begun.model if own else _other(config, given, begun))
+    model = begun.model if own else _other(config, given, begun)
+    found = score_all("reference", model, begun.data.groups, config.train.max_tokens)
     found.save(path, fingerprint)
     if own:
         check_start(begun, found)
@@ -70,23 +71,9 @@ def _other(config: DpoConfig, given: Given, begun: Begun) -> LanguageModel:
     name = config.preference.reference or "<object>"
     network = network_of(name, given.get("reference"), begun.tokenizer, config.model, begun.place)
     model = ready(network, begun.data.groups, config.model)
-    moved(network, begun.place.device, begun.place.dtype)
+    if "reference" not in given:
+        moved(network, begun.place.device, begun.place.dtype)
     return model
-
-
-def _compute(config: DpoConfig, begun: Begun, model: LanguageModel) -> ReferenceLogprobs:
-    groups = begun.data.groups
-    with Progress("reference", len(groups)) as progress:
-        done = 0
-
-        def advance(count: int, tokens: int) -> None:
-            nonlocal done
-            done += count
-            progress.advance(done, 1.0, None, count, tokens)
-
-        found = reference_logprobs(model, groups, max_tokens=config.train.max_tokens, advance=advance)
-        progress.log()
-    return found
 
 
 @torch.no_grad()

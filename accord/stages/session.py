@@ -88,8 +88,9 @@ def total_steps(train: TrainOptions, per_epoch: int) -> int:
 
 
 def held_out(session: Session) -> Evaluation:
-    """The held-out figures of the model as it stands."""
-    return evaluate(session.begun.model, session.held_batches(), session.held_objective)
+    """The held-out figures of the model as it would be saved now: of the average, where one is kept."""
+    with session.begun.weights.averaged():
+        return evaluate(session.begun.model, session.held_batches(), session.held_objective)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from accord.stages.outcome import Result
 from accord.stages.pretrain import packed
 from accord.stages.prompts import prompts_of
 from accord.stages.session import Begun, Session, begin
-from accord.stages.setup import Given, dialogue_of, fitting, read, say, take_all, within_context
+from accord.stages.setup import Given, dialogue_of, fingerprint, fitting, read, say, take_all, within_context
 from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 
 
@@ -33,6 +33,7 @@ def _course(config: SftConfig, given: Given, begun: Begun) -> Course:
     texts = take_all(read(given.get("mix", options.mix), config.data, report), document, config.data.on_bad_row, report)
     read_mix = within_context(config.data, config.model, given)
     blocks = packed(dialogue_of(begun.tokenizer, config.model, report), texts, read_mix)
+    begun.data = data._replace(fingerprint=fingerprint([*data.groups, *blocks]))
     say(f"mix: {report.summary()}; {len(blocks)} blocks of {read_mix.max_length} tokens")
     own = (groups, data.train, objective)
     return mixed_course(own, (blocks, Likelihood()), options.mix_fraction, config.data, config.train, layout)

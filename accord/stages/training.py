@@ -43,8 +43,8 @@ def train(session: Session) -> Result:
             state.before = held_out(session)
             folder.log(0, 0.0, {}, state.before.flat())
     _steps(session, state)
+    after = held_out(session) if session.begun.data.held else None
     with weights.averaged():
-        after = held_out(session) if session.begun.data.held else None
         write_samples(session, session.total)
         weights.widen()
     session.begun.model.network.eval()

@@ -18,11 +18,12 @@ WINDOW = 50  # steps over which rates are taken
 
 
 class Tick(NamedTuple):
-    """One step: when it ended (seconds), and the groups and tokens it took."""
+    """A moment (seconds) at which `step` was reached, and the groups and tokens since the one before."""
 
     time: float
     groups: int
     tokens: int
+    step: int
 
 
 class Progress:
@@ -37,14 +38,15 @@ class Progress:
         total: int,
         *,
         start: int = 0,
+        unit: str = "step",
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.total, self.step = name, total, start
+        self.name, self.total, self.step, self.unit = name, total, start, unit
         self.console = console or Console(stderr=True)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal and not os.environ.get("CI")
         self.clock = clock
-        self.ticks = deque([Tick(clock(), 0, 0)], maxlen=WINDOW + 1)
+        self.ticks = deque([Tick(clock(), 0, 0, start)], maxlen=WINDOW + 1)
         self.loss: float | None = None
         self.text = ""
         # The numbers keep their width; the bar takes what a narrow terminal leaves, up to 40.
@@ -57,10 +59,10 @@ class Progress:
         self._bar = RichProgress(*columns, console=self.console, disable=not self.live)
         self._task: TaskID = self._bar.add_task(name, total=total, completed=start, text="")
 
-    def advance(self, step: int, epoch: float, loss: float | None, groups: int, tokens: int) -> None:
+    def advance(self, step: int, epoch: float | None, loss: float | None, groups: int, tokens: int) -> None:
         """Step `step` is done; it took so many groups and tokens. A loss of None leaves the last one standing."""
         self.step = step
-        self.ticks.append(Tick(self.clock(), groups, tokens))
+        self.ticks.append(Tick(self.clock(), groups, tokens, step))
         self.loss = self.loss if loss is None else loss
         self.text = self._describe(epoch)
         self._bar.update(self._task, completed=step, text=self.text)
@@ -68,7 +70,7 @@ class Progress:
     def log(self) -> None:
         """The state as a plain line, where there is no bar."""
         if not self.live:
-            self.print(f"{self.name} step {self.text}")
+            self.print(f"{self.name} {self.unit} {self.text}")
 
     def print(self, text: str) -> None:
         """A line of text; a bar stays below it."""
@@ -82,15 +84,14 @@ class Progress:
         recent = list(self.ticks)[1:]
         return sum(tick.groups for tick in recent) / seconds, sum(tick.tokens for tick in recent) / seconds
 
-    def _describe(self, epoch: float) -> str:
+    def _describe(self, epoch: float | None) -> str:
         groups, tokens = self.rates()
-        seconds = (self.ticks[-1].time - self.ticks[0].time) / (len(self.ticks) - 1)
+        first, last = self.ticks[0], self.ticks[-1]
+        seconds = (last.time - first.time) / max(1, last.step - first.step)
+        passes = "" if epoch is None else f"  epoch {epoch:.2f}"
         shown = "" if self.loss is None else f"  loss {self.loss:.4f}"
         left = _clock((self.total - self.step) * seconds)
-        return (
-            f"{self.step}/{self.total}  epoch {epoch:.2f}{shown}  "
-            f"{groups:.1f} groups/s  {tokens:,.0f} tok/s  {left} left"
-        )
+        return f"{self.step}/{self.total}{passes}{shown}  {groups:.1f} groups/s  {tokens:,.0f} tok/s  {left} left"
 
     def __enter__(self) -> Progress:
         self._bar.start()

@@ -26,9 +26,9 @@ def peer_python(home: Path, lock: Path) -> Path:
     print(f"bench: setting up {place} with {PEER} (once, some minutes)", flush=True)
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    install = [python, "-m", "pip", "install", "--quiet", "--quiet", "--disable-pip-version-check"]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, PEER_TORCH], check=True)  # alone first: see the Makefile
-    subprocess.run([*install, "--constraint", lock, PEER], check=True)
+    subprocess.run([*install, "--constraint", str(lock), PEER], check=True)
     ready.write_text(wanted, encoding="utf-8")
     return python
 

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback  #
 marks.add("imports")
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]
+class Clock(TrainerCallback):
     """Seconds from the beginning to the end of every optimiser step; loading the batch is not in it (nor in ours)."""
 
     def __init__(self) -> None:

@@ -40,11 +40,11 @@ HEAD = ["case", "figure", "Accord", "TRL", "TRL / Accord", "asked for", "verdict
 def figure(runs: list[Run], measure: Measure) -> float | None:
     """Of all rounds: the median step after the warm-up, the median reference pass, the highest peak."""
     if measure == "step":
-        return statistics.median(second for run in runs for second in run["steps"][WARM_UP:])
+        return float(statistics.median(second for run in runs for second in run["steps"][WARM_UP:]))
     if measure == "memory":
         return float(max(run["memory"] for run in runs)) / 1e9
     found = [run["reference"] for run in runs if run["reference"] is not None]
-    return statistics.median(found) if found else None
+    return float(statistics.median(found)) if found else None
 
 
 def rows(case: Case, ours: list[Run], theirs: list[Run]) -> Iterator[Row]:
@@ -64,7 +64,7 @@ def rows(case: Case, ours: list[Run], theirs: list[Run]) -> Iterator[Row]:
 def loss_gap(ours: list[Run], theirs: list[Run]) -> float:
     """The largest difference of any step's loss, in nats."""
     pairs = zip(ours, theirs, strict=True)
-    return max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"], strict=True))
+    return max(float(abs(a - b)) for one, other in pairs for a, b in zip(one["losses"], other["losses"], strict=True))
 
 
 def loss_line(case: Case, gap: float) -> str:

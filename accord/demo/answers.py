@@ -44,13 +44,13 @@ def answers(
     dialogue, end = Dialogue(tokenizer), int(tokenizer.eos_token_id)
     prompts = [ids for prompt in asked for ids in [dialogue.prompt_ids((Message("user", prompt.text),))] * each]
     made: list[Answer] = []
-    with Progress("sample", len(prompts)) as progress:
+    with Progress("sample", len(prompts), unit="answer") as progress:
         while len(made) < len(prompts):
             part = prompts[len(made) : len(made) + AT_ONCE]
             draw = random.Random(f"{seed} {len(made)}").getrandbits(32)
             drawn = sample(network, part, max_new_tokens=longest, end=end, seed=draw, batch_size=AT_ONCE)
             made += [_answer(tokenizer, prompt, ids, end) for prompt, ids in zip(part, drawn, strict=True)]
-            progress.advance(len(made), 1.0, None, len(part), sum(map(len, drawn)))
+            progress.advance(len(made), None, None, len(part) // each, sum(map(len, drawn)))
         progress.log()
     return [made[start : start + each] for start in range(0, len(made), each)]
 

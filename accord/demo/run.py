@@ -188,7 +188,7 @@ class Demo:
         with self.chapters.chapter(
             "compare",
             f"The model answers {sizes.ranked + sizes.held_out:,} new questions, {sizes.answers_each} times each. "
-            "Simulated annotators like friendly reviews, and rank the answers to each question. As people do, they err.",
+            "Simulated annotators, who like friendly reviews, rank the answers to a question. They err, as people do.",
         ):
             self.write("comparisons", self.rankings(tuned, questions.ranked, "ranked"))
             held_out = self.rankings(tuned, questions.held_out, "held out")

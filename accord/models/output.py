@@ -14,7 +14,7 @@ from torch import Tensor
 
 # Bytes of one chunk of float32 logits, and of all probabilities that may be kept for backward.
 CHUNK_BYTES = 32 << 20
-KEEP_BYTES = 96 << 20
+KEEP_BYTES = 128 << 20
 
 
 class OutputLayer(NamedTuple):

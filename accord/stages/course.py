@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accord.data.batches import Batch, Layout, micro_batches
+from accord.data.batches import Batch
 from accord.data.dialogue import TokenGroup
 from accord.data.order import order
 from accord.stages.options import DataOptions, TrainOptions
 from accord.training.loop import Part, Step
 from accord.training.objectives import Objective
+
+Cut = Callable[[Sequence[TokenGroup], Sequence[int]], Iterable[Batch]]  # groups, places -> micro-batches
 
 
 class Course(NamedTuple):
@@ -47,15 +49,13 @@ def course_of(
     objective: Objective,
     data: DataOptions,
     options: TrainOptions,
-    layout: Layout,
+    cut: Cut,
 ) -> Course:
     """One part: `batch_size` groups a step."""
     turn = Turn(places, options.batch_size, data, options.seed)
 
     def at(step: int) -> list[Part]:
-        return [
-            Part(list(micro_batches(groups, turn.at(step), max_tokens=options.max_tokens, layout=layout)), objective)
-        ]
+        return [Part(list(cut(groups, turn.at(step))), objective)]
 
     return Course(turn.per_epoch, at)
 
@@ -66,7 +66,7 @@ def mixed_course(
     fraction: float,
     data: DataOptions,
     options: TrainOptions,
-    layout: Layout,
+    cut: Cut,
 ) -> Course:
     """Two parts: `fraction` of a step's `batch_size` groups come from the mix; so much of the loss is theirs, too.
 
@@ -76,13 +76,10 @@ def mixed_course(
     turn = Turn(own[1], options.batch_size - from_mix, data, options.seed)
     other = Turn(range(len(mix[0])), from_mix, data, options.seed + 1)
 
-    def batches(groups: Sequence[TokenGroup], places: Sequence[int]) -> list[Batch]:
-        return list(micro_batches(groups, places, max_tokens=options.max_tokens, layout=layout))
-
     def at(step: int) -> list[Part]:
         return [
-            Part(batches(own[0], turn.at(step)), own[2], 1 - fraction),
-            Part(batches(mix[0], other.at(step)), mix[1], fraction, "mix/"),
+            Part(list(cut(own[0], turn.at(step))), own[2], 1 - fraction),
+            Part(list(cut(mix[0], other.at(step))), mix[1], fraction, "mix/"),
         ]
 
     return Course(turn.per_epoch, at)

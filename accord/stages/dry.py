@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from accord.data.batches import Batch, micro_batches, size
+from accord.data.batches import Batch, size
 from accord.models.layout import share_saved
 from accord.stages.outcome import Result
 from accord.stages.session import Session
@@ -52,7 +52,7 @@ def _measure(session: Session) -> tuple[float, float]:
     biggest = max(data.train, key=lambda i: size(data.groups[i], layout))
     fill = sorted(data.train, key=lambda i: -size(data.groups[i], layout))[: options.batch_size]
     (part, *_) = session.course.at(0)
-    largest = next(iter(micro_batches(data.groups, fill or [biggest], max_tokens=options.max_tokens, layout=layout)))
+    largest = next(iter(begun.cut(data.groups, fill or [biggest])))
     _pass(session, [largest], part)
     began = time.perf_counter()
     tokens = _pass(session, part.batches, part)

@@ -34,7 +34,7 @@ from accord.stages.setup import (
 
 def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     """The sum (nats) and the number of tokens of every completion, in the order of the file; written and given back."""
-    place = machine(config.model, config.score.threads)
+    place = machine(config.model, threads=config.score.threads, max_tokens=config.score.max_tokens)
     tokenizer = tokenizer_of(config.model, given)
     report = DataReport()
     rows = read(given.get("data", config.data.data), config.data, report)
@@ -46,7 +46,7 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     model = ready(network, tokens, config.model)
     if "model" not in given:
         moved(network, place.device, place.dtype)
-    found = score_all("logprobs", model, tokens, config.score.max_tokens)
+    found = score_all("logprobs", model, tokens, place.max_tokens)
     scored = list(_rows(tokens, found))
     _write(Path(config.score.output), scored)
     return scored

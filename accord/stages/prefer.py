@@ -40,8 +40,8 @@ def run(config: DpoConfig, given: Given) -> Result | None:
         needs = PAIR_LOSSES[options.loss_type].needs_reference and not config.run.dry_run
         reference = _reference(config, given, begun) if needs else None
         objective = Preference(options.loss_type, reference, _hyper(config))
-        data, layout = begun.data, begun.model.layout
-        course = course_of(data.groups, data.train, objective, config.data, config.train, layout)
+        data = begun.data
+        course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
         return carry_out(Session("dpo", config, begun, course, objective, prompts_of(data)))
 
 
@@ -60,7 +60,7 @@ def _reference(config: DpoConfig, given: Given, begun: Begun) -> ReferenceLogpro
         return kept
     own = config.preference.reference is None and "reference" not in given
     model = begun.model if own else _other(config, given, begun)
-    found = score_all("reference", model, begun.data.groups, config.train.max_tokens)
+    found = score_all("reference", model, begun.data.groups, begun.place.max_tokens)
     found.save(path, fingerprint)
     if own:
         check_start(begun, found)

@@ -29,7 +29,7 @@ def run(config: PretrainConfig, given: Given) -> Result | None:
     with begin("pretrain", config, given, document, packed) as begun:
         objective = Likelihood()
         data = begun.data
-        course = course_of(data.groups, data.train, objective, config.data, config.train, begun.model.layout)
+        course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
         beginnings = [block.completions[0].ids[:PROMPT_TOKENS] for block in data.groups[data.trained :] or data.groups]
         session = Session("pretrain", config, begun, course, objective, beginnings)
         return carry_out(session)

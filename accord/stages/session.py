@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from accord.data.batches import Batch, micro_batches
+from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids
 from accord.models.logprobs import LanguageModel
 from accord.stages.config import TrainingConfig
@@ -53,6 +54,10 @@ class Begun:
     weights: Weights
     place: Machine
 
+    def cut(self, groups: Sequence[TokenGroup], places: Sequence[int]) -> Iterator[Batch]:
+        """Micro-batches of these places of `groups`, as the machine and the model take them."""
+        return micro_batches(groups, places, max_tokens=self.place.max_tokens, layout=self.model.layout)
+
 
 @dataclass
 class Session:
@@ -78,8 +83,7 @@ class Session:
 
     def held_batches(self) -> Iterator[Batch]:
         """Micro-batches over the held-out groups."""
-        data, model = self.begun.data, self.begun.model
-        return micro_batches(data.groups, data.held, max_tokens=self.config.train.max_tokens, layout=model.layout)
+        return self.begun.cut(self.begun.data.groups, self.begun.data.held)
 
 
 def total_steps(train: TrainOptions, per_epoch: int) -> int:
@@ -98,7 +102,7 @@ def begin(
     command: str, config: TrainingConfig, given: Given, take: Take, tokenise: Tokenise, **how: Any
 ) -> Iterator[Begun]:
     """Reads the data, claims the run folder and holds it, loads the model. how: options of the Dialogue."""
-    place = machine(config.model, config.run.threads)
+    place = machine(config.model, threads=config.run.threads, max_tokens=config.train.max_tokens)
     tokenizer = tokenizer_of(config.model, given)
     data = load_data(
         within_context(config.data, config.model, given),

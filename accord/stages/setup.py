@@ -35,20 +35,22 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Machine(NamedTuple):
-    """Where a run computes, and in which numbers."""
+    """Where a run computes, in which numbers, and how many tokens at a time."""
 
     device: torch.device
     dtype: torch.dtype
+    max_tokens: int
 
 
-def machine(options: ModelOptions, threads: int | None) -> Machine:
-    """The device and precision that the options ask for, or what suits the machine."""
+def machine(options: ModelOptions, *, threads: int | None, max_tokens: int | None) -> Machine:
+    """The device, precision and micro-batches that the options ask for, or what suits the machine."""
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     device = choose_device(options.device)
-    dtype = options.dtype or ("float32" if device.type == "cpu" else "bf16")
-    return Machine(device, DTYPES[dtype])
+    on_cpu = device.type == "cpu"
+    dtype = options.dtype or ("float32" if on_cpu else "bf16")
+    return Machine(device, DTYPES[dtype], max_tokens or (2048 if on_cpu else 16384))
 
 
 def tokenizer_of(options: ModelOptions, given: Given) -> PreTrainedTokenizerBase:

@@ -23,12 +23,12 @@ def run(config: SftConfig, given: Given) -> Result | None:
 
 
 def _course(config: SftConfig, given: Given, begun: Begun) -> Course:
-    data, layout, options = begun.data, begun.model.layout, config.demonstration
+    data, options = begun.data, config.demonstration
     groups, objective = data.groups, _objective(config, begun)
     if options.lm_alpha > 0:
         groups = [whole(group) for group in groups]
     if options.mix is None:
-        return course_of(groups, data.train, objective, config.data, config.train, layout)
+        return course_of(groups, data.train, objective, config.data, config.train, begun.cut)
     report = DataReport()
     texts = take_all(read(given.get("mix", options.mix), config.data, report), document, config.data.on_bad_row, report)
     read_mix = within_context(config.data, config.model, given)
@@ -36,7 +36,7 @@ def _course(config: SftConfig, given: Given, begun: Begun) -> Course:
     begun.data = data._replace(fingerprint=fingerprint([*data.groups, *blocks]))
     say(f"mix: {report.summary()}; {len(blocks)} blocks of {read_mix.max_length} tokens")
     own = (groups, data.train, objective)
-    return mixed_course(own, (blocks, Likelihood()), options.mix_fraction, config.data, config.train, layout)
+    return mixed_course(own, (blocks, Likelihood()), options.mix_fraction, config.data, config.train, begun.cut)
 
 
 def _objective(config: SftConfig, begun: Begun) -> Objective:

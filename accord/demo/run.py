@@ -67,8 +67,17 @@ class Chapters:
         self.seconds: dict[str, float] = {}
         self.console = Console(stderr=True)
 
+    def open(self, folder: Path) -> None:
+        """What is to come."""
+        self.console.print(
+            "[bold]From random weights to an aligned model[/bold], in a written world so small that the truth about "
+            f"every text is known. It takes about two minutes; everything goes to {folder}.",
+            highlight=False,
+        )
+
     @contextmanager
     def chapter(self, name: str, text: str) -> Iterator[None]:
+        """One part of the demo."""
         place = f"{len(self.seconds) + 1}/{self.count}"
         self.console.print(f"\n[bold]{place} {name}[/bold]: {text}", highlight=False)
         began = time.perf_counter()
@@ -108,13 +117,16 @@ class Demo:
     def __init__(self, config: DemoConfig, sizes: Sizes, folder: Path) -> None:
         self.seed, self.sizes, self.folder = config.demo.seed, sizes, folder
         self.chapters = Chapters(7)
-        # A second thread makes so small a model hardly faster, and far slower where the machine has other work.
-        self.always = {"seed": self.seed, "threads": config.demo.threads or 1, "max_length": sizes.context}
+        # So small a model needs no second thread, which waits for the first at every operation: with other work on two
+        # cores, 60 steps of pre-training took 3 to 4 s with one thread and 10 to 29 s with two.
+        self.always = {"seed": self.seed, "threads": config.demo.threads, "max_length": sizes.context}
 
     def run(self) -> Outcome:
         """The stages in order, then what they changed."""
+        self.chapters.open(self.folder)
         questions = self.deal()
         self.write_texts(questions)
+        self.initialise()
         self.pretrained()
         tuned = self.tuned()
         ceiling = self.collect(tuned, questions)
@@ -139,8 +151,8 @@ class Demo:
             self.write("texts", [{"text": text} for text in world.documents(sizes.texts, self.seed)])
             self.write("demonstrations", world.demonstrations(questions.demonstrated, self.seed))
 
-    def pretrained(self) -> None:
-        """new/ and base/."""
+    def initialise(self) -> None:
+        """new/"""
         sizes = self.sizes
         with self.chapters.chapter("init", "Making a new language model. Its weights are random: it knows nothing."):
             init(
@@ -152,6 +164,9 @@ class Demo:
                 context=sizes.context,
                 seed=self.seed,
             )
+
+    def pretrained(self) -> None:
+        """base/"""
         with self.chapters.chapter("pretrain", "The model reads the reviews and learns to guess each next word."):
             pretrain(
                 model=self.folder / "new",
@@ -159,16 +174,16 @@ class Demo:
                 output_dir=self.folder / "base",
                 validation=0.02,
                 batch_size=4,
-                max_steps=sizes.pretrain_steps,
+                max_steps=self.sizes.pretrain_steps,
                 learning_rate=1e-2,
                 adam_beta2=0.95,
                 weight_decay=0.1,
-                logging_steps=max(1, sizes.pretrain_steps // 4),
+                logging_steps=max(1, self.sizes.pretrain_steps // 4),
                 **self.always,
             )
 
     def tuned(self) -> Result:
-        """tuned/: the model before."""
+        """tuned/, the model before."""
         with self.chapters.chapter("sft", "It learns from the good answers to answer a question, then to stop."):
             result: Result = sft(
                 model=self.folder / "base",
@@ -205,7 +220,7 @@ class Demo:
         return rows
 
     def aligned(self) -> Result:
-        """aligned/: the model after."""
+        """aligned/, the model after."""
         with self.chapters.chapter(
             "dpo",
             "The model learns from the rankings: of each two answers to a question, to make the one ranked higher more "
@@ -227,7 +242,7 @@ class Demo:
     def measure(self, tuned: Result, aligned: Result, asked: list[world.Prompt], ceiling: float) -> Outcome:
         """Fresh answers of both models to questions that nothing was trained on."""
         with self.chapters.chapter(
-            "measure", "Both models, before and after the rankings, answer questions that no stage has used."
+            "measure", "Both models, before and after the rankings, answer questions that neither was trained on."
         ):
             before, after = self.answers(tuned, asked, "before"), self.answers(aligned, asked, "after")
             flat = [answer for given in after for answer in given]

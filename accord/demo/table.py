@@ -42,13 +42,13 @@ def percent(estimate: Estimate) -> str:
 def number(estimate: Estimate) -> str:
     """0.31 (0.28 to 0.34)"""
     low, high = estimate.interval
-    return f"{estimate.mean:.2f} ({low:.2f} to {high:.2f})"
+    return f"{estimate.mean:z.2f} ({low:z.2f} to {high:z.2f})"
 
 
 def signed(estimate: Estimate) -> str:
     """+0.31 (+0.28 to +0.34)"""
     low, high = estimate.interval
-    return f"{estimate.mean:+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"{estimate.mean:+z.2f} ({low:+z.2f} to {high:+z.2f})"
 
 
 def rows(outcome: Outcome) -> list[Row]:
@@ -67,7 +67,7 @@ def rows(outcome: Outcome) -> list[Row]:
         both("grammatical sentences", "grammatical", percent),
         both("answers that ended", "ended", percent),
         both("tokens of an answer", "length", number),
-        Row("KL from before, nats", "0", number(kl), f"standard error {kl.standard_error:.2f}"),
+        Row("KL from before, nats", "0", number(kl), f"standard error {kl.standard_error:z.2f}"),
     ]
 
 
@@ -75,8 +75,8 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
     """Prints it all."""
     questions, each = outcome.counts["held_out_questions"], outcome.counts["answers_each"]
     console.print(
-        f"\n[bold]What the comparisons changed[/bold]: {questions} questions that no stage was trained on, {each} "
-        f"answers each.\nIn brackets: 95 % intervals over the questions.",
+        f"\n[bold]What the comparisons changed[/bold]: {questions} questions that neither model was trained on, {each} "
+        "answers each.\nIn brackets: 95 % intervals over the questions.",
         highlight=False,
     )
     console.print(_figures(outcome))
@@ -115,7 +115,7 @@ def _examples(examples: tuple[Example, ...]) -> Table:
         table.add_column(title, ratio=share)
     for one in examples:
         answers = ((one.before, one.reward_before), (one.after, one.reward_after))
-        shown = (Group(Text(_printable(text)), Text(f"reward {reward:.2f}", "bold")) for text, reward in answers)
+        shown = (Group(Text(_printable(text)), Text(f"reward {reward:z.2f}", "bold")) for text, reward in answers)
         table.add_row(Text(one.question), *shown)
     return table
 

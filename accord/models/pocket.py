@@ -11,6 +11,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from transformers import PreTrainedTokenizerFast as FastTokenizer
+from transformers.utils import logging as transformers_logging
 
 from accord.errors import InputError
 
@@ -129,5 +130,6 @@ def random_model(
 
 def write(directory: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
     """Saves both as a Hugging Face directory: safetensors, JSON and chat_template.jinja."""
+    transformers_logging.disable_progress_bar()
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)

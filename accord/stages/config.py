@@ -130,7 +130,7 @@ COMMANDS: dict[str, Command] = {
         DemoConfig,
         "accord.demo.run",
         "Beside them",
-        "See all stages in a small written world: offline, in three minutes.",
+        "See all stages in a small written world: offline, in two minutes.",
         "accord demo",
     ),
 }

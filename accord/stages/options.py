@@ -284,4 +284,4 @@ class DemoOptions(Options):
     panel: ClassVar[str] = "Demo"
     output_dir: str = Field("runs/demo", title="DIR", description="Where its models, data and summary.json go.")
     seed: Seed = 0
-    threads: Threads = None
+    threads: int = Field(1, ge=1, description="CPU threads; its models are so small that more seldom help.")

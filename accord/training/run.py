@@ -161,7 +161,8 @@ class RunFolder:
             raise InputError(what, where=str(self.path), fix="take another --output_dir")
 
     def _refuse_full(self) -> None:
-        if all(entry.name in BEFORE_STEP_1 for entry in self.path.iterdir()):
+        names = {entry.name for entry in self.path.iterdir()}
+        if names <= {"run.lock"} or ("run.json" in names and names <= BEFORE_STEP_1):
             return
         held = self._held()
         if held is None:

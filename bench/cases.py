@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 BATCH = 8  # groups of a step
 WARM_UP = 1  # steps at the start of each process that are not counted
+PROFILED = 3  # the step that --profile looks at, counted from 1
 PEER = "trl==1.16.0"
 PEER_TORCH = "torch==2.13.0"
 

@@ -12,7 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from cases import BATCH
+from cases import BATCH, PROFILED
 from memory import Marks, peak
 
 marks = Marks()
@@ -25,7 +25,6 @@ import accord  # noqa: E402
 from accord.models import layout, load, reference  # noqa: E402
 from accord.training import loop  # noqa: E402
 
-PROFILED = 3  # the step that is profiled, counted from 1
 marks.add("imports")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from cases import BATCH, CASES, SHAPES, WARM_UP, Case
+from cases import BATCH, CASES, PROFILED, SHAPES, WARM_UP, Case
 from environment import machine, peer_python
 from quiet import BUSY, wait_until_quiet, watch
 from rich.console import Console
@@ -47,6 +47,8 @@ def arguments() -> argparse.Namespace:
     asked = parser.parse_args()
     if asked.steps <= WARM_UP or asked.rounds < 1:
         parser.error(f"--steps must be more than {WARM_UP}, --rounds at least 1")
+    if asked.profile and asked.steps < PROFILED:
+        parser.error(f"--profile looks at step {PROFILED}: --steps at least that")
     return asked
 
 
@@ -133,9 +135,10 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs]) -> str:
         f"Machine: {machine()}; all cores on both sides. {datetime.date.today()}.",
         f"Versions: {', '.join(f'{name} {number}' for name, number in sorted(versions.items()))}.",
         f"Models: Llama-like, random weights, tied embeddings ({sizes}).",
-        f"Data: the first {BATCH * asked.steps} comparisons without flags of `{DATA.name}`, in the file's order.",
+        f"Data: the first {BATCH * asked.steps} comparisons of `{DATA.name}` that have no flags (both sides are one "
+        "assistant turn, not empty) and at most 1,024 tokens, in the file's order.",
         f"A step: {BATCH} comparisons or demonstrations, AdamW, learning rate 1e-4. Seconds are medians of {counted} "
-        f"steps ({asked.rounds} processes of {asked.steps}, the first {WARM_UP} of each not counted), collating left "
+        f"steps ({asked.rounds} x {asked.steps}, the first {WARM_UP} of each process not counted), collating left "
         "out on both sides.",
         "Peak memory is that of the whole process (`ru_maxrss`), saving included on our side, which cannot be "
         "switched off, and not done on theirs.",

@@ -104,6 +104,10 @@ def segment_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     segments.used += 1
+    precision = query.dtype
+    if query.device.type == "cpu" and precision != torch.float32:
+        # On CPUs the fused kernel is faster in float32, and in bf16 it keeps memory for every new length.
+        query, key, value = query.float(), key.float(), value.float()
     families = segments.families
     lengths = [family.length for family in families]
     parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), families, strict=True)
@@ -111,7 +115,7 @@ def segment_attention(
     for q, k, v, family in parts:
         attend = _Attend(dropout, scaling, softcap, sliding_window, q.shape[1] != k.shape[1])
         outputs += _family(attend, segments, family, q, k, v)
-    joined = torch.cat(outputs, dim=2)
+    joined = torch.cat(outputs, dim=2).to(precision)
     return joined.transpose(1, 2).contiguous(), None
 
 

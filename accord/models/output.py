@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Bytes of one chunk of float32 logits, and of all probabilities that may be kept for backward.
-CHUNK_BYTES = 32 << 20
+# Bytes of what one chunk of logits takes, and of all probabilities that may be kept for backward.
+CHUNK_BYTES = 16 << 20
 KEEP_BYTES = 128 << 20
 
 
@@ -56,8 +56,10 @@ def token_logprobs(hidden: Tensor, target: Tensor, layer: OutputLayer, *, figure
     return TokenLogprobs(token, top1, entropy, collision)
 
 
-def _chunk_rows(vocabulary: int) -> int:
-    return max(1, CHUNK_BYTES // (4 * vocabulary))
+def _chunk_rows(vocabulary: int, dtype: torch.dtype) -> int:
+    """Below float32 the logits stand three times: as they are made, in float32, and their probabilities."""
+    each = 4 if dtype == torch.float32 else 10
+    return max(1, CHUNK_BYTES // (each * vocabulary))
 
 
 class _TargetLogprob(torch.autograd.Function):
@@ -78,7 +80,7 @@ class _TargetLogprob(torch.autograd.Function):
         differentiable = any(ctx.needs_input_grad[:3])
         keep = differentiable and count * vocabulary * hidden.element_size() <= KEEP_BYTES and layer.cap is None
         kept = hidden.new_empty(count, vocabulary) if keep else None
-        rows = _chunk_rows(vocabulary)
+        rows = _chunk_rows(vocabulary, hidden.dtype)
         for start in range(0, count, rows):
             part = slice(start, start + rows)
             z = layer._replace(weight=weight, bias=bias).logits(hidden[part])
@@ -108,7 +110,7 @@ class _TargetLogprob(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        rows = len(hidden) if kept is not None else _chunk_rows(len(weight))
+        rows = len(hidden) if kept is not None else _chunk_rows(len(weight), hidden.dtype)
         for start in range(0, len(hidden), max(rows, 1)):
             part = slice(start, start + rows)
             _add_gradients(layer, hidden[part], target[part], g[part], kept, part, d_hidden, d_weight, d_bias)

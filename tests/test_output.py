@@ -173,3 +173,14 @@ def test_no_predicted_token_is_no_error(memory: str) -> None:
     assert found.token.shape == (0,)
     found.token.sum().backward()
     assert weight.grad is not None and not weight.grad.any()
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33])
+def test_with_and_without_onednn_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(count, 16, generator=generator), torch.randn(50, 16, generator=generator)
+    target = torch.randint(50, (count,), generator=generator)
+    with_it = output.token_logprobs(hidden, target, output.OutputLayer(weight)).token
+    monkeypatch.setattr(output, "ONEDNN", None)
+    without = output.token_logprobs(hidden, target, output.OutputLayer(weight)).token
+    torch.testing.assert_close(with_it, without, rtol=1e-5, atol=1e-5)

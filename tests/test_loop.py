@@ -67,6 +67,10 @@ def reference_of(groups: Sequence[TokenGroup]) -> ReferenceLogprobs:
     return ReferenceLogprobs(torch.cat(parts), ends, torch.stack([part.sum() for part in parts]), torch.tensor(first))
 
 
+def small_trees(groups: Sequence[TokenGroup], places: Sequence[int]) -> list[Batch]:
+    return list(micro_batches(groups, places, max_tokens=64, layout="tree"))
+
+
 def cut(groups: Sequence[TokenGroup], layout: Any, max_tokens: int) -> list[Batch]:
     return list(micro_batches(groups, range(len(groups)), max_tokens=max_tokens, layout=layout))
 
@@ -274,7 +278,7 @@ DATA = DataOptions(data="none", shuffle=False)
 
 def test_a_course_goes_through_all_groups_and_its_last_step_is_smaller() -> None:
     options = TrainOptions(learning_rate=0.1, warmup_steps=0, batch_size=4)
-    course = course_of(PAIRS, range(9), Likelihood(), DATA, options, "tree")
+    course = course_of(PAIRS, range(9), Likelihood(), DATA, options, small_trees)
     steps = [sorted(i for part in course.at(n) for batch in part.batches for i in batch.indices) for n in range(4)]
     assert course.per_epoch == 3
     assert steps == [[0, 1, 2, 3], [4, 5, 6, 7], [8], [0, 1, 2, 3]]
@@ -282,7 +286,9 @@ def test_a_course_goes_through_all_groups_and_its_last_step_is_smaller() -> None
 
 def test_each_epoch_has_every_group_once_and_an_order_of_its_own() -> None:
     options = TrainOptions(learning_rate=0.1, warmup_steps=0, batch_size=3, seed=1)
-    course = course_of(PAIRS, range(2, 9), Likelihood(), DATA.model_copy(update={"shuffle": True}), options, "tree")
+    course = course_of(
+        PAIRS, range(2, 9), Likelihood(), DATA.model_copy(update={"shuffle": True}), options, small_trees
+    )
     epochs = [
         [i for n in range(3 * e, 3 * e + 3) for part in course.at(n) for batch in part.batches for i in batch.indices]
         for e in range(2)
@@ -294,7 +300,7 @@ def test_each_epoch_has_every_group_once_and_an_order_of_its_own() -> None:
 
 def test_a_mixed_course_takes_its_fraction_from_the_mix() -> None:
     options = TrainOptions(learning_rate=0.1, warmup_steps=0, batch_size=4)
-    course = mixed_course((TURNS, range(5), Likelihood()), (BLOCKS, Likelihood()), 0.25, DATA, options, "tree")
+    course = mixed_course((TURNS, range(5), Likelihood()), (BLOCKS, Likelihood()), 0.25, DATA, options, small_trees)
     assert course.per_epoch == 2
     own, mix = course.at(0)
     assert [sum(len(batch.members) for batch in part.batches) for part in (own, mix)] == [3, 1]

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import accord
 from accord.cli import main
+from accord.models.load import save
 from accord.records import Completion, Group, Judgement
 from accord.training.run import RunFolder
 
@@ -675,3 +676,22 @@ def test_scoring_with_a_loaded_model_leaves_it_as_it_was(home: Path, tmp_path: P
     assert [row["logprob"] for row in found] == pytest.approx(expected, abs=1e-4)
     assert network.training
     assert network.config._attn_implementation == "sdpa"
+
+
+def test_a_model_that_cannot_be_written_leaves_the_one_before(home: Path, tmp_path: Path) -> None:
+    """A directory stands where the weights of the new model would be put aside: as good as a full disk."""
+    network, tokenizer = loaded(home / "model")
+    (tmp_path / "model.safetensors").write_bytes(b"the one before")
+    (tmp_path / ".model.tmp").write_text("in the way")
+    with pytest.raises(accord.StorageError, match="cannot be written"):
+        save(network, tokenizer, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"the one before"
+
+
+def test_a_saved_model_leaves_nothing_aside(home: Path, tmp_path: Path) -> None:
+    network, tokenizer = loaded(home / "model")
+    save(network, tokenizer, tmp_path)
+    assert not (tmp_path / ".model.tmp").exists()
+    again, _ = loaded(tmp_path)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name

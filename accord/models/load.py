@@ -5,16 +5,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from accord.errors import InputError
+from accord.errors import InputError, StorageError
 
 NOT_LOADABLE = (
     OSError,
@@ -106,10 +108,23 @@ def check_vocabulary(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 
 def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: str | Path) -> None:
-    """Writes what stock transformers and vLLM load: config, safetensors, tokenizer, chat template."""
+    """Writes what stock transformers loads: config, safetensors, tokenizer, chat template. No file is there in part.
+
+    StorageError where the disk is full or not writable: what was there before is untouched.
+    """
     transformers_logging.disable_progress_bar()
-    network.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    place = Path(directory)
+    aside = place / ".model.tmp"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        network.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        for file in sorted(aside.iterdir()):
+            os.replace(file, place / file.name)
+        aside.rmdir()
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StorageError(f"the model cannot be written ({error})", where=str(place), fix="make room there") from error
 
 
 def choose_device(asked: str | None) -> torch.device:

@@ -695,3 +695,13 @@ def test_a_saved_model_leaves_nothing_aside(home: Path, tmp_path: Path) -> None:
     again, _ = loaded(tmp_path)
     for name, tensor in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_pretrain_has_no_length_policy_as_it_packs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("pretrain", on_long="error") == 2
+    assert "unknown option" in last_line(capsys)
+
+
+def test_a_mix_needs_room_in_the_batch(run: Run, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sft", mix=home / "pairs.jsonl", mix_fraction=0.1, batch_size=1) == 2
+    assert "batch_size" in last_line(capsys)

@@ -16,6 +16,7 @@ from accord.stages.options import (
     DataOptions,
     DemonstrationOptions,
     DemoOptions,
+    LengthOptions,
     ModelOptions,
     NewModelOptions,
     PreferenceOptions,
@@ -55,6 +56,7 @@ class SftConfig(TrainingConfig):
 
     # A pre-trained model needs only a short warm-up; 3 % is Alpaca's.
     defaults: ClassVar = {"learning_rate": 2e-5, "warmup_steps": 0.03}
+    length: LengthOptions
     demonstration: DemonstrationOptions
 
 
@@ -62,6 +64,7 @@ class DpoConfig(TrainingConfig):
     """`accord dpo`."""
 
     defaults: ClassVar = {"learning_rate": 1e-6, "warmup_steps": 0.1}
+    length: LengthOptions
     preference: PreferenceOptions
 
 
@@ -71,6 +74,7 @@ class LogprobsConfig(Config):
     defaults: ClassVar = {"dtype": "float32", "max_length": None}
     model: ModelOptions
     data: ReadOptions
+    length: LengthOptions
     score: ScoreOptions
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from accord.data.batches import Batch
 from accord.data.dialogue import TokenGroup
 from accord.data.order import order
+from accord.errors import InputError
 from accord.stages.options import DataOptions, TrainOptions
 from accord.training.loop import Part, Step
 from accord.training.objectives import Objective
@@ -72,6 +73,8 @@ def mixed_course(
 
     An epoch is one pass over the own groups; the mix goes round in its own order.
     """
+    if options.batch_size < 2:
+        raise InputError("1 has no room for a group of each", where="batch_size", fix="at least 2 with mix")
     from_mix = min(max(1, round(options.batch_size * fraction)), options.batch_size - 1)
     turn = Turn(own[1], options.batch_size - from_mix, data, options.seed)
     other = Turn(range(len(mix[0])), from_mix, data, options.seed + 1)

@@ -40,7 +40,7 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     rows = read(given.get("data", config.data.data), config.data, report)
     groups = take_all(rows, completed, config.data.on_bad_row, report)
     options = within_context(config.data, config.model, given)
-    tokens = fitting(dialogue_of(tokenizer, config.model, report), groups, options)
+    tokens = fitting(config.length)(dialogue_of(tokenizer, config.model, report), groups, options)
     say(f"data: {report.summary()}")
     network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
     model = ready(network, tokens, config.model)

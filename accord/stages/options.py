@@ -86,14 +86,20 @@ class ReadOptions(Options):
     data: Data
     split: Split = "train"
     on_bad_row: OnBadRow = "error"
+    max_length: int | None = Field(
+        1024, ge=2, description="Longest prompt and completion together, in tokens; none: the model's context."
+    )
+
+
+class LengthOptions(Options):
+    """What happens to groups that are longer than max_length."""
+
+    panel: ClassVar[str] = "Length"
     on_long: Literal["drop", "error", "truncate_prompt"] = Field(
         "drop", description="A group longer than max_length: drop and count it, stop, or cut the start of its prompt."
     )
     max_dropped: float = Field(
         0.05, ge=0, le=1, description="The share of groups that may be dropped for their length; more is an error."
-    )
-    max_length: int | None = Field(
-        1024, ge=2, description="Longest prompt and completion together, in tokens; none: the model's context."
     )
 
 

@@ -35,7 +35,7 @@ def comparison(group: Group) -> Group:
 
 def run(config: DpoConfig, given: Given) -> Result | None:
     """Trains on all pairs of different rank of every group. None after a dry run."""
-    with begin("dpo", config, given, comparison, fitting) as begun:
+    with begin("dpo", config, given, comparison, fitting(config.length)) as begun:
         options = config.preference
         needs = PAIR_LOSSES[options.loss_type].needs_reference and not config.run.dry_run
         reference = _reference(config, given, begun) if needs else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -26,7 +27,7 @@ from accord.models.load import (
 )
 from accord.models.logprobs import LanguageModel
 from accord.records import Group, RecordError
-from accord.stages.options import DataOptions, ModelOptions, ReadOptions
+from accord.stages.options import DataOptions, LengthOptions, ModelOptions, ReadOptions
 from accord.training.progress import Progress
 
 Given = Mapping[str, object]
@@ -210,12 +211,16 @@ def take_all(groups: Iterable[Group], take: Take, on_bad_row: str, report: DataR
     return taken
 
 
-def fitting(dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
+def fitting(length: LengthOptions) -> Tokenise:
     """Tokenises, and applies the length policy."""
+    return partial(_fitting, length)
+
+
+def _fitting(length: LengthOptions, dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
     assert options.max_length is not None
     made = dialogue.many(groups, on_bad_row=options.on_bad_row)
     return fit_groups(
-        made, dialogue, max_length=options.max_length, on_long=options.on_long, max_dropped=options.max_dropped
+        made, dialogue, max_length=options.max_length, on_long=length.on_long, max_dropped=length.max_dropped
     )
 
 

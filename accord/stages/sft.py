@@ -17,7 +17,7 @@ from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 
 def run(config: SftConfig, given: Given) -> Result | None:
     """Trains on the best completion of every group. None after a dry run."""
-    with begin("sft", config, given, demonstration, fitting, turns=config.demonstration.turns) as begun:
+    with begin("sft", config, given, demonstration, fitting(config.length), turns=config.demonstration.turns) as begun:
         session = Session("sft", config, begun, _course(config, given, begun), Likelihood(), prompts_of(begun.data))
         return carry_out(session)
 

@@ -20,8 +20,8 @@ from accord.data.batches import Segment
 
 NAME = "accord"
 
-# A group is computed with one dense mask up to this many tokens: below it one call on all its segments costs less than
-# the arithmetic that a call for each segment saves (2 cores, 4 heads of 64; docs/benchmarks.md).
+# A group is computed with one dense mask up to this many tokens, and segment by segment above. At 220 tokens a group the
+# two took the same time (2 cores, 12 M parameters); long groups need the second, whose cost does not grow as the square.
 DENSE_TOKENS = 320
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from accord.data.batches import Batch, Layout
-from accord.maths.likelihood import sum_by_owner
+from accord.maths.likelihood import length_by_owner, sum_by_owner
 from accord.models.attention import NAME, Segments
 from accord.models.output import OutputLayer, TokenLogprobs, token_logprobs
 
@@ -88,7 +88,7 @@ def logprobs(
         gathered = hidden.reshape(-1, hidden.shape[-1])[batch.predict]
         layer = output_layer(model.network)._replace(temperature=temperature)
         token = token_logprobs(gathered, batch.target, layer, figures=figures)
-    length = torch.bincount(batch.owner, minlength=batch.completions)
+    length = length_by_owner(batch.owner, batch.completions)
     return CompletionLogprobs(sum_by_owner(token.token, batch.owner, batch.completions), length, token)
 
 

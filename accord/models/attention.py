@@ -20,8 +20,8 @@ from accord.data.batches import Segment
 
 NAME = "accord"
 
-# A group is computed with one dense mask up to this many tokens, and segment by segment above. At 220 tokens a group the
-# two took the same time (2 cores, 12 M parameters); long groups need the second, whose cost does not grow as the square.
+# A group is computed with one dense mask up to this many tokens, and segment by segment above. At 220 tokens a group
+# the two took the same time (2 cores, 12 M parameters); long groups need the second, whose cost grows less fast.
 DENSE_TOKENS = 320
 
 

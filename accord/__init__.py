@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
-    from accord.stages.config import dpo, init, logprobs, pretrain, sft
+    from accord.stages.config import dpo, init, logprobs, merge, pretrain, sft
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "dpo",
     "init",
     "logprobs",
+    "merge",
     "pretrain",
     "sft",
 ]
@@ -51,6 +52,7 @@ HOMES = {
     "dpo": "accord.stages.config",
     "init": "accord.stages.config",
     "logprobs": "accord.stages.config",
+    "merge": "accord.stages.config",
     "pretrain": "accord.stages.config",
     "sft": "accord.stages.config",
 }

@@ -5,6 +5,7 @@ before a command runs.
 """
 
 import inspect
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,10 @@ from rich.markup import escape
 
 from accord import __version__
 from accord.errors import AccordError, InputError
-from accord.stages.config import COMMANDS, execute
-from accord.stages.resolve import Leaf, leaves, load, nearest, unknown
+from accord.stages.config import COMMANDS, Command, execute
+from accord.stages.leaves import Leaf, leaves
+from accord.stages.resolve import load, nearest, unknown
+from accord.stages.translate import is_flag, is_trl
 
 OVERVIEW = """[bold]From texts and human comparisons to an aligned model.[/bold]
 
@@ -28,6 +31,9 @@ SPELLING = (
     "Options are spelt with underscores or hyphens and with a space or =; true may be left out (--dry_run). What the "
     "command line gives wins over the file of --config, whose keys are the options without --."
 )
+TRL_WORKS = " The names and values of trl sft, trl dpo and trl kto work, too: docs/from_trl.md says which, and why not."
+ALIAS = "trl"  # the hidden option that carries them past Typer, as NAME=VALUE
+SEVERAL = ("loss_weights",)  # takes several words on TRL's command line, and is no option of ours
 ROOT_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
 
 
@@ -94,35 +100,63 @@ def spelled(words: Sequence[str]) -> list[str]:
     name = words[start]
     if name not in COMMANDS:
         near = nearest(name, COMMANDS)
-        fix = f"did you mean {near!r}?" if near else f"the commands are {', '.join(COMMANDS)}"
+        shown = ", ".join(name for name, row in COMMANDS.items() if not row.hidden)
+        fix = f"did you mean {near!r}?" if near else f"the commands are {shown}"
         raise InputError(f"unknown command {name!r}", where="accord", fix=fix)
-    return [*words[: start + 1], *_options(words[start + 1 :], leaves(COMMANDS[name].config))]
+    return [*words[: start + 1], *_options(words[start + 1 :], COMMANDS[name])]
 
 
-def _options(words: Sequence[str], known: Mapping[str, Leaf]) -> Iterator[str]:
-    rest = list(reversed(words))
+def _options(words: Sequence[str], command: Command) -> Iterator[str]:
+    known = leaves(command.config)
+    rest, place = list(reversed(words)), command.word
     while rest:
         word = rest.pop()
         key, equals, value = word.removeprefix("--").partition("=")
         key = key.replace("-", "_")
         if not word.startswith("--"):
-            raise InputError("not an option", where=word, fix="every value needs its option before it, as --data FILE")
+            if not place:
+                fix = "every value needs its option before it, as --data FILE"
+                raise InputError("not an option", where=word, fix=fix)
+            key, equals, value, place = place, "=", word, ""
         if key == "help":
             yield "--help"
             continue
         if key not in ("config", *known):
-            raise unknown(key, ("config", *known), f"--{key}")
+            key, is_false = _of_trl(key, known)
+            equals, value = ("=", "false") if is_false else (equals, value)
         if not equals:
-            has_value = bool(rest) and not rest[-1].startswith("--")
-            value = rest.pop() if has_value else _bare(key, known)
-        yield f"--{key}={value}"
+            value = _value(key, known, rest)
+        # TRL's names are no options of Typer's, which are those in the help.
+        yield f"--{key}={value}" if key in ("config", *known) else f"--{ALIAS}={key}={value}"
+
+
+def _of_trl(key: str, known: Mapping[str, Leaf]) -> tuple[str, bool]:
+    """The name that TRL knows this by, and whether it is said to be false, as by --no_bf16."""
+    if "batch_size" in known:
+        if is_trl(key):
+            return key, False
+        positive = key.removeprefix("no_")
+        if positive != key and is_trl(positive) and is_flag(positive):
+            return positive, True
+    raise unknown(key, ("config", *known), f"--{key}")
+
+
+def _value(key: str, known: Mapping[str, Leaf], rest: list[str]) -> str:
+    """The value that follows an option; several, where it takes a list."""
+    following: list[str] = []
+    several = key in SEVERAL or (key in known and known[key].is_list)
+    while rest and not rest[-1].startswith("--") and (several or not following):
+        following.append(rest.pop())
+    if not following:
+        return _bare(key, known)
+    return following[0] if len(following) == 1 else json.dumps(following)
 
 
 def _bare(key: str, known: Mapping[str, Leaf]) -> str:
     """What an option without a value means."""
-    if key in known and bool in known[key].types:
+    if bool in known[key].types if key in known else key != "config" and is_flag(key):
         return "true"
-    kind = known[key].kind if key in known else "a YAML file"
+    kind = known[key].kind if key in known else "a YAML file" if key == "config" else "one"
     raise InputError("has no value", where=f"--{key}", fix=f"give {kind}, after = if it begins with --")
 
 
@@ -137,8 +171,14 @@ def application() -> typer.Typer:
     )
     for name, row in COMMANDS.items():
         text = f"{row.help}\n\n[bold]{escape(row.example)}[/bold]"
-        app.command(name, help=text, short_help=row.help, rich_help_panel=row.panel, epilog=SPELLING)(_command(name))
+        how: dict[str, Any] = {"short_help": row.help, "rich_help_panel": row.panel, "hidden": row.hidden}
+        usage = f"{row.word.upper()} [OPTIONS]" if row.word else "[OPTIONS]"
+        app.command(name, help=text, epilog=_epilog(row), options_metavar=usage, **how)(_command(name))
     return app
+
+
+def _epilog(row: Command) -> str:
+    return SPELLING + (TRL_WORKS if "batch_size" in leaves(row.config) else "")
 
 
 def _root(
@@ -155,8 +195,11 @@ def _root(
 def _command(name: str) -> Callable[..., Chosen]:
     """A function whose signature is the command's options, as Typer wants it; it only says what was chosen."""
 
-    def choose(config: str | None, debug: bool, **options: str | None) -> Chosen:
-        return Chosen(name, config, {key: value for key, value in options.items() if value is not None})
+    def choose(config: str | None, debug: bool, trl: list[str] | None, **options: str | None) -> Chosen:
+        named: dict[str, object] = {}
+        for pair in trl or ():
+            key, _, named[key] = pair.partition("=")
+        return Chosen(name, config, named | {key: value for key, value in options.items() if value is not None})
 
     parameters = [_parameter(leaf) for leaf in leaves(COMMANDS[name].config).values()]
     choose.__signature__ = inspect.Signature([*OF_EVERY_COMMAND, *parameters])  # type: ignore[attr-defined]
@@ -172,6 +215,7 @@ def _option(key: str, type_: object, default: object, **how: Any) -> inspect.Par
 OF_EVERY_COMMAND = (
     _option("config", str | None, None, metavar="FILE", help="A YAML file with options, one `key: value` a line."),
     _option("debug", bool, False, help="Show the traceback of a failure."),
+    _option(ALIAS, list[str] | None, None, hidden=True),
 )
 
 

@@ -80,7 +80,7 @@ def main() -> None:
     layout.settle = timed(layout.settle, [], "start-up comparison")
     reference.reference_logprobs = timed(reference.reference_logprobs, pass_seconds, "reference pass")
     loop.fit = watched(loop.fit, operations, PROFILED if asked.profile else None)
-    own = {"beta": 0.1} if asked.stage == "dpo" else {}
+    own = {"beta": 0.1, "reference_cache": "none"} if asked.stage == "dpo" else {}
     with tempfile.TemporaryDirectory(dir=asked.out.parent) as folder:
         result = getattr(accord, asked.stage)(
             model=asked.model,

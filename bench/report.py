@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from cases import LOSS_GAP, WARM_UP, Case, Measure
 from quiet import BUSY
 
-BEGIN, END = "<!-- bench: begin, written by make bench -->", "<!-- bench: end -->"
 UNITS: dict[Measure, str] = {"step": "step, s", "reference": "reference pass, s", "memory": "peak memory, GB"}
 Run = dict[str, Any]  # what ours.py or peer.py wrote
 
@@ -88,21 +87,34 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
 
 
 def layout_table(found: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    head = ["prompt", "K", "completion", "groups", "tree, s", "rows, s", "rows / tree", "tokens tree", "tokens rows"]
+    """Seconds and peak memory of each layout, and how far the choice is from the best."""
+    layouts = ("tree", "cache", "rows")
+    head = ["prompt", "K", "completion", "groups", *(f"{name}, s" for name in layouts)]
+    head += [*(f"{name}, MB" for name in layouts), "chosen", "over the best"]
     body = []
     for row in found:
-        tree, apart = row["tree"], row["rows"]
         shape = [str(row[name]) for name in ("prompt", "count", "completion", "groups")]
-        times = [f"{tree['seconds']:.3f}", f"{apart['seconds']:.3f}", f"{apart['seconds'] / tree['seconds']:.2f}"]
-        body.append([*shape, *times, str(tree["tokens"]), str(apart["tokens"])])
+        times = [f"{row[name]['seconds']:.3f}" for name in layouts]
+        sizes = [f"{row[name]['memory'] / 1e6:.0f}" for name in layouts]
+        body.append([*shape, *times, *sizes, row["chosen"], f"{row['over_best'] - 1:.0%}"])
     return head, body
 
 
-def put(page: Path, block: str) -> None:
-    """Writes `block` between the page's markers."""
+def layout_lines(grid: dict[str, Any]) -> list[str]:
+    """What the table says in short, and what is not in it."""
+    worst = max(grid["rows"], key=lambda row: float(row["over_best"]))
+    where = f"prompt {worst['prompt']}, K {worst['count']}, completion {worst['completion']}"
+    best = f"The choice takes at most {worst['over_best'] - 1:.0%} more than the best of the three ({where})."
+    left = [f"Left out, as rows of one group would be too many tokens: {shape}." for shape in grid["left_out"]]
+    return [best, *left]
+
+
+def put(page: Path, block: str, name: str = "bench") -> None:
+    """Writes `block` between the page's markers of this name."""
     text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {name}: begin, written by make bench -->", f"<!-- {name}: end -->"
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"bench: {page} has no lines {BEGIN} and {END}; put them where the tables go")
-    page.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"bench: {page} has no lines {first} and {last}; put them where the tables go")
+    page.write_text(f"{before}{first}\n\n{block}\n\n{last}{after}", encoding="utf-8")

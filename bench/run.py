@@ -28,7 +28,7 @@ ROOT = HERE.parent
 HOME = ROOT / ".bench"
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless.jsonl.gz"
 PAGE = ROOT / "docs" / "benchmarks.md"
-LAYOUTS = "layouts"
+LAYOUTS = "layouts"  # the costs of the layouts: needs neither data nor the other side
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -94,16 +94,15 @@ def layouts(asked: argparse.Namespace) -> dict[str, Any]:
     out = HOME / "layouts.json"
     before = wait_until_quiet(asked.wait)
     with watch() as found:
-        process("layouts", [sys.executable, HERE / "layouts.py", HOME / "12m", out], HOME / "layouts.log")
-    return {"rows": json.loads(out.read_text(encoding="utf-8")), "others": max(before, found.others)}
+        process("layouts", [sys.executable, HERE / "layouts.py", "--out", out], HOME / "layouts.log")
+    grid: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return grid | {"others": max(before, found.others)}
 
 
 def prepare(asked: argparse.Namespace) -> None:
-    """The folder, the data and the models."""
+    """The data and the models."""
     if not DATA.exists():
         sys.exit(f"bench: no {DATA}: the measurements are on its comparisons (anthropics/hh-rlhf, harmless-base, test)")
-    HOME.mkdir(exist_ok=True)
-    (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
     process("prepare", [sys.executable, HERE / "prepare.py", DATA, HOME, BATCH * asked.steps], HOME / "prepare.log")
 
 
@@ -147,21 +146,27 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def page(asked: argparse.Namespace, runs: dict[str, Runs], body: list[list[str]], losses: list[str], grid: Any) -> str:
-    """The block of docs/benchmarks.md."""
+def page(asked: argparse.Namespace, runs: dict[str, Runs], body: list[list[str]], losses: list[str]) -> str:
+    """The block of docs/benchmarks.md beside TRL."""
     parts = [conditions(asked, runs), report.markdown(report.HEAD, body), "\n".join(f"- {line}" for line in losses)]
-    noise = f" (noisy: others used {grid['others']:.0%} of the machine)" if grid["others"] > BUSY else ""
-    words = (
-        "Forward and backward of the engine, 12 M model, float32, in one row with the prompt once (tree) and in one "
-        f"row a completion (rows); lengths in tokens, as many groups as fill about 2,048 tokens of tree{noise}:"
-    )
-    return "\n\n".join([*parts, "### Tree or rows", words, report.markdown(*report.layout_table(grid["rows"]))])
+    return "\n\n".join(parts)
+
+
+def layouts_page(grid: dict[str, Any]) -> str:
+    """The block of docs/benchmarks.md on layouts."""
+    noise = f" Noisy: others used {grid['others']:.0%} of the machine." if grid["others"] > BUSY else ""
+    words = f"- Machine: {machine()}; torch {grid['torch']}, {grid['dtype']}. {datetime.date.today()}.{noise}\n"
+    words += "".join(f"- {line}\n" for line in report.layout_lines(grid))
+    return f"{words}\n{report.markdown(*report.layout_table(grid['rows']))}"
 
 
 def main() -> None:
     asked = arguments()
-    prepare(asked)
     cases = [case for case in CASES if case.name in asked.only]
+    HOME.mkdir(exist_ok=True)
+    (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
+    if cases:
+        prepare(asked)
     if asked.profile:
         return profiles(cases, asked)
     peer = peer_python(HOME, ROOT / "requirements.lock") if cases else Path()
@@ -175,10 +180,14 @@ def main() -> None:
     results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, "layouts": grid}
     (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     tell(cases, runs, body, losses, grid)
-    if len(cases) < len(CASES) or grid is None or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
-        console.print(f"{PAGE.name} is written by a run of all cases with at least {COUNTED} counted steps only")
+    if grid is not None:
+        report.put(PAGE, layouts_page(grid), "layouts")
+    if len(cases) < len(CASES) or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
+        console.print(
+            f"the table beside TRL is written by a run of all cases with {COUNTED} counted steps or more only"
+        )
         return None
-    report.put(PAGE, page(asked, runs, body, losses, grid))
+    report.put(PAGE, page(asked, runs, body, losses))
     console.print(f"written: {PAGE}")
     return None
 
@@ -193,7 +202,9 @@ def tell(cases: list[Case], runs: dict[str, Runs], body: list[list[str]], losses
         for side, found in runs[case.name].items():
             console.print(report.memory_line(f"MB now/peak, {case.name}, {side}", found[0]), highlight=False)
     if grid is not None:
-        show("Tree or rows", *report.layout_table(grid["rows"]))
+        show("Layouts", *report.layout_table(grid["rows"]))
+        for line in report.layout_lines(grid):
+            console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

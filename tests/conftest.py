@@ -1,18 +1,28 @@
-"""Offline, one thread a test (two tests run beside each other), and where the real data lie."""
+"""Offline, on the CPU, one thread a test (two tests run beside each other), and where the real data lie.
+
+The same tests on every machine: a GPU is not seen. ACCORD_TEST_GPU=1 shows it, for tests/test_gpu.py.
+"""
 
 import os
+import tempfile
 
+# Of this test process alone: what is kept between runs must not come from, or go into, the user's own cache.
+os.environ["ACCORD_CACHE"] = tempfile.mkdtemp(prefix="accord-tests-")
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = "0" if os.environ.get("ACCORD_TEST_GPU") == "1" else ""
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import atexit
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+atexit.register(shutil.rmtree, os.environ["ACCORD_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

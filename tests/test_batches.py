@@ -15,10 +15,12 @@ from tiny import tokens
 from accord.data.batches import Segment, arrange, micro_batches, size
 from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.data.packing import pack
+from accord.errors import InputError
 from accord.records import Group
 
 RECORD = Group("g", "", ())
 LAYOUTS = ("tree", "rows")
+TWO_PARTS = ("cache", "encoder")
 
 
 def made(prompt: tuple[int, ...], *completions: tuple[tuple[int, ...], tuple[tuple[int, int], ...]]) -> TokenGroup:
@@ -113,8 +115,85 @@ def test_groups_follow_one_another() -> None:
     assert rows.last.tolist() == [6, 7 + 4, 14 + 5]
 
 
+def test_a_cached_prompt_lacks_its_last_token_which_begins_every_row() -> None:
+    """TWO has the longer prompt: that of TURNS is padded on the left, so that what follows it is one place further."""
+    batch = arrange([TWO, TURNS], "cache", pad=9)
+    assert batch.prompts is not None
+    assert batch.prompts.tokens.tolist() == [[11, 12], [9, 11]]
+    assert batch.prompts.mask.tolist() == [[True, True], [False, True]]
+    assert batch.prompts.of.tolist() == [0, 0, 1]
+    assert batch.tokens.tolist() == [[13, 21, 22, 9, 9, 9], [13, 31, 32, 33, 9, 9], [12, 41, 42, 43, 44, 45]]
+    assert batch.positions.tolist() == [[2, 3, 4, 0, 0, 0], [2, 3, 4, 5, 0, 0], [1, 2, 3, 4, 5, 6]]
+    assert batch.predict.tolist() == [0, 1, 6, 7, 8, 12, 16]  # the last of the prompt predicts the first: 13 -> 21
+    assert batch.target.tolist() == [21, 22, 31, 32, 33, 41, 45]
+    assert batch.owner.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert batch.last.tolist() == [2, 9, 17]
+    assert (batch.completions, batch.token_count) == (3, (2 + 3 + 4) + (1 + 6))
+
+
+def test_an_encoder_has_the_prompt_whole_and_the_decoder_its_start_token() -> None:
+    batch = arrange([TWO, TURNS], "encoder", pad=9, start=7)
+    assert batch.prompts is not None
+    assert batch.prompts.tokens.tolist() == [[11, 12, 13], [11, 12, 9]]
+    assert batch.prompts.mask.tolist() == [[True, True, True], [True, True, False]]
+    assert batch.prompts.of.tolist() == [0, 0, 1]
+    assert batch.tokens.tolist() == [[7, 21, 22, 9, 9, 9], [7, 31, 32, 33, 9, 9], [7, 41, 42, 43, 44, 45]]
+    assert batch.predict.tolist() == [0, 1, 6, 7, 8, 12, 16]  # the start token predicts the first token
+    assert batch.target.tolist() == [21, 22, 31, 32, 33, 41, 45]
+    assert batch.last.tolist() == [2, 9, 17]
+    assert batch.token_count == (3 + 3 + 4) + (2 + 6)
+
+
+def test_prompts_with_nothing_to_keep_stand_in_their_rows() -> None:
+    """A prompt of one token, and none: the cached part is empty, the row is the sequence, as in rows."""
+    short = made((11,), ((21, 22), ((0, 2),)), ((31,), ((0, 1),)))
+    batch = arrange([TWO, short, DOCUMENTS], "cache")
+    assert batch.prompts is not None
+    assert batch.prompts.mask.sum(1).tolist() == [2, 0, 0]
+    assert batch.tokens.tolist()[2:] == [[11, 21, 22, 0], [11, 31, 0, 0], [51, 52, 53, 0], [61, 62, 0, 0]]
+    assert batch.positions.tolist()[2] == [0, 1, 2, 0]
+    assert batch.target.tolist()[5:] == [21, 22, 31, 52, 53, 62]
+
+
+def test_where_no_prompt_is_shared_the_cache_layout_is_rows() -> None:
+    one = made((11, 12), ((21, 22), ((0, 2),)))
+    batch = arrange([one, DOCUMENTS], "cache")
+    assert (batch.layout, batch.prompts) == ("rows", None)
+    assert batch.tokens.tolist() == [[11, 12, 21, 22], [51, 52, 53, 0], [61, 62, 0, 0]]
+
+
+def test_an_encoder_needs_a_prompt() -> None:
+    with pytest.raises(InputError, match="an encoder cannot read nothing"):
+        arrange([TWO, tiny.group(0, [3], seed=4)], "encoder", start=7)
+
+
 def test_size_counts_the_prompt_once_or_once_a_completion() -> None:
     assert [size(TWO, layout) for layout in LAYOUTS] == [3 + 2 + 3, 3 + 2 + 3 + 3]
+    assert [size(TWO, layout) for layout in TWO_PARTS] == [2 + 3 + 4, 3 + 3 + 4]
+    assert size(DOCUMENTS, "cache") == size(DOCUMENTS, "rows") == 3 + 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(2, 12), st.lists(st.integers(2, 12), min_size=2, max_size=4)), min_size=1),
+    st.integers(1, 90),
+    st.sampled_from(TWO_PARTS),
+)
+def test_two_parts_hold_every_group_once_and_the_budget_counts_the_padding_of_both(
+    lengths: list[tuple[int, list[int]]], max_tokens: int, layout: str
+) -> None:
+    groups = [tiny.group(prompt, completions, seed=i) for i, (prompt, completions) in enumerate(lengths)]
+    batches = list(micro_batches(groups, range(len(groups)), max_tokens=max_tokens, layout=layout, start=1))
+    assert Counter(i for batch in batches for i in batch.indices) == Counter(range(len(groups)))
+    for batch in batches:
+        assert batch.layout == layout
+        assert batch.prompts is not None
+        places = batch.tokens.numel() + batch.prompts.tokens.numel()
+        assert places <= max_tokens or len(batch.members) == 1
+        assert batch.token_count == int(batch.prompts.mask.sum()) + sum(segment.length for segment in batch.segments)
+        found = [batch.prompts.tokens[row][mask].tolist() for row, mask in enumerate(batch.prompts.mask)]
+        kept = slice(None, -1) if layout == "cache" else slice(None)
+        assert found == [member.prompt[kept].tolist() for member in batch.members]
 
 
 LENGTHS = st.tuples(st.integers(0, 12), st.lists(st.integers(2, 12), min_size=1, max_size=4))
@@ -143,6 +222,16 @@ def test_a_group_larger_than_the_budget_stands_alone_and_whole() -> None:
     for layout in LAYOUTS:
         batches = list(micro_batches(groups, range(3), max_tokens=8, layout=layout))
         assert sorted(batch.indices for batch in batches) == [(0,), (1, 2)]
+
+
+def test_two_parts_are_filled_by_the_longer_part() -> None:
+    """Prompts 20, 4, 20, 4 and completions of 2: those of like prompts share, and no place of theirs is padding."""
+    groups = [tiny.group(prompt, [2, 2], seed=i) for i, prompt in enumerate((20, 4, 20, 4))]
+    batches = list(micro_batches(groups, range(4), max_tokens=60, layout="encoder", start=1))
+    assert [batch.indices for batch in batches] == [(0, 2), (1, 3)]
+    groups = [tiny.group(4, [own, own], seed=i) for i, own in enumerate((20, 2, 20, 2))]
+    batches = list(micro_batches(groups, range(4), max_tokens=100, layout="encoder", start=1))
+    assert [batch.indices for batch in batches] == [(0, 2), (1, 3)]
 
 
 def test_the_cut_does_not_depend_on_the_order_asked_for() -> None:
@@ -202,6 +291,7 @@ def test_no_document_and_no_token_is_lost(lengths: list[int], length: int) -> No
 
 
 def test_a_batch_moves_whole() -> None:
-    batch = arrange([TWO], "tree").to("meta")
-    assert {value.device.type for value in batch if isinstance(value, torch.Tensor)} == {"meta"}
+    batch = arrange([TWO], "cache").to("meta")
+    assert batch.prompts is not None
+    assert {value.device.type for value in (*batch, *batch.prompts) if isinstance(value, torch.Tensor)} == {"meta"}
     assert batch.members == (TWO,)

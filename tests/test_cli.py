@@ -14,9 +14,12 @@ from accord.cli import main, spelled
 from accord.errors import Diverged, InputError, IntegrityError, ServiceError, StorageError
 from accord.records import Origin, RecordError
 from accord.stages.config import COMMANDS
-from accord.stages.resolve import leaves
+from accord.stages.leaves import leaves
 
 SFT = ["sft", "--model", "m", "--data", "d", "--output_dir", "o"]
+
+
+SHOWN = [name for name, row in COMMANDS.items() if not row.hidden]
 
 
 def plain(text: str) -> str:
@@ -88,7 +91,7 @@ def test_the_command_line_wins_over_the_file(stage: SimpleNamespace, tmp_path: P
         ([*SFT, "--config"], "--config: has no value: give a YAML file, after = if it begins with --"),
         ([*SFT, "--config", "no.yaml"], "no.yaml: cannot be read (No such file or directory): give a YAML file"),
         (["stf"], "accord: unknown command 'stf': did you mean 'sft'?"),
-        (["xyzzy"], "accord: unknown command 'xyzzy': the commands are init, pretrain, sft, dpo, logprobs, demo"),
+        (["xyzzy"], "accord: unknown command 'xyzzy': the commands are " + ", ".join(SHOWN)),
         (["--verson"], "--verson: unknown option: did you mean --version?"),
     ],
 )
@@ -159,8 +162,8 @@ def test_a_stage_may_leave_by_itself(stage: SimpleNamespace) -> None:
 def test_accord_alone_shows_the_stages_in_order(capsys: Any, words: list[str]) -> None:
     assert main(words) == 0
     text = plain(capsys.readouterr().out)
-    places = [text.index(f"│ {name} ") for name in COMMANDS]
-    assert places == sorted(places)
+    places = [text.index(f"│ {name} ") for name in SHOWN]
+    assert places == sorted(places) and "│ simpo " not in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -177,8 +180,54 @@ def test_help_shows_defaults_and_ranges(capsys: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("COLUMNS", "200")
     main(["dpo", "--help"])
     text = plain(capsys.readouterr().out)
-    assert "[default 0.1, greater than 0]" in text and "[default 1e-06, greater than 0]" in text
+    assert "[default 1024, at least 2]" in text and "[default 1e-06, greater than 0]" in text
     assert "One of drop, error, truncate_prompt. [default drop]" in text and "[required]" in text
+
+
+def test_a_word_alone_is_the_option_that_the_command_declares(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spelled(["sweep", "a.yaml", "--dry_run"]) == ["sweep", "--file=a.yaml", "--dry_run=true"]
+    assert spelled(["merge", "--output-dir", "o", "adapter"]) == ["merge", "--output_dir=o", "--adapter=adapter"]
+    assert main(["sweep", "a.yaml", "b.yaml"]) == 2
+    assert "error[2] b.yaml: not an option" in capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "200")
+    main(["merge", "--help"])
+    assert "accord merge ADAPTER [OPTIONS]" in plain(capsys.readouterr().out)
+
+
+def test_a_list_may_be_several_words(stage: SimpleNamespace) -> None:
+    words = ["--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj", "--report_to", "tensorboard", "wandb"]
+    assert main([*SFT, *words]) == 0
+    assert stage.config.adapter.lora_target_modules == ["q_proj", "v_proj"]
+    assert stage.config.run.report_to == ["tensorboard", "wandb"]
+
+
+def test_the_command_line_of_trl_works(stage: SimpleNamespace, capsys: Any) -> None:
+    words = (
+        "--model_name_or_path m --dataset_name d --output_dir o --per_device_train_batch_size 2 "
+        "--gradient-accumulation-steps=4 --bf16 --use_peft --no_disable_dropout --dataloader_num_workers 3"
+    )
+    assert main(["sft", *words.split()]) == 0
+    config = stage.config
+    assert (config.model.model, config.data.data, config.train.batch_size) == ("m", "d", 8)
+    assert (config.model.dtype, config.adapter.lora_r, config.train.dropout) == ("bf16", 16, True)
+    assert capsys.readouterr().err.startswith("note: --dataloader_num_workers: not needed here: no loader processes")
+    assert main(["sft", *words.split(), "--batch_size", "4"]) == 2
+    line = "error[2] --batch_size: the same option as --per_device_train_batch_size: keep one of the two\n"
+    assert capsys.readouterr().err == line
+    assert main(["sft", *words.split(), "--deepspeed", "z.json"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "z.json has no counterpart, as Accord distributes by itself: leave it out\n"
+    )
+    assert main(["sft", *words.split(), "--max_length"]) == 2
+    assert "--max_length: has no value" in capsys.readouterr().err
+
+
+def test_help_ends_with_a_word_on_trl_where_its_names_work(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, works in (("dpo", True), ("init", False)):
+        main([name, "--help"])
+        text = plain(capsys.readouterr().out)
+        assert ("from_trl.md" in text) is works and "per_device" not in text and "--trl" not in text
 
 
 def test_version(capsys: Any) -> None:
@@ -191,7 +240,8 @@ def test_examples_in_the_table_are_spelt_right() -> None:
         program, *words = row.example.split()
         assert program == "accord" and words[0] == name
         required = {leaf.key for leaf in leaves(row.config).values() if leaf.required}
-        assert required <= {word.removeprefix("--").partition("=")[0] for word in spelled(words)}
+        spelt = spelled([name, *words[1:]])[1:]
+        assert required <= {word.removeprefix("--").partition("=")[0] for word in spelt}
 
 
 def test_the_module_runs_and_needs_no_torch() -> None:

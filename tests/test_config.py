@@ -16,8 +16,9 @@ import accord
 from accord.errors import InputError
 from accord.records import Group
 from accord.stages.config import COMMANDS, DpoConfig, InitConfig, LogprobsConfig, PretrainConfig, SftConfig, call
+from accord.stages.leaves import leaves
 from accord.stages.options import Config, DemoOptions
-from accord.stages.resolve import changed, dump, flat, leaves, load, nearest
+from accord.stages.resolve import changed, dump, flat, load, nearest
 
 NEEDED = {"model": "m", "data": "d.jsonl", "output_dir": "out"}
 
@@ -47,23 +48,25 @@ def test_every_option_has_a_help_a_unique_name_and_a_small_group(name: str) -> N
         assert len(field.annotation.model_fields) <= 25
     for leaf in leaves(config).values():  # leaves() refuses a name that two groups use
         assert leaf.help.endswith(".")
-        assert leaf.required == (leaf.key in ("model", "data", "output_dir", "output") and name != "demo")
+        needed = ("model", "data", "output_dir", "output", "adapter", "file")
+        assert leaf.required == (leaf.key in needed and name != "demo")
     assert set(config.defaults) <= set(leaves(config))
 
 
 def test_defaults_are_those_of_the_design() -> None:
     config = sft()
     assert (config.train.batch_size, config.data.max_length, config.run.logging_steps) == (16, 1024, 10)
-    assert (config.model.dtype, config.run.report_to, config.run.resume) == (None, "tensorboard", False)
+    assert (config.model.dtype, config.run.report_to, config.run.resume) == (None, ["tensorboard"], False)
     rate = {stage: leaves(stage)["learning_rate"].default for stage in (PretrainConfig, SftConfig, DpoConfig)}
     assert rate == {PretrainConfig: 1e-3, SftConfig: 2e-5, DpoConfig: 1e-6}
     assert load(LogprobsConfig, arguments={"model": "m", "data": "d", "output": "o"}).model.dtype == "float32"
 
 
 def test_beta_has_the_default_of_the_loss_itself() -> None:
-    from accord.maths.preference import hyperparameters
+    from accord.maths.preference import PAIR_LOSSES, hyperparameters
 
-    assert leaves(DpoConfig)["beta"].default == hyperparameters("sigmoid")["beta"]
+    assert leaves(DpoConfig)["beta"].default is None  # which leaves it to the loss
+    assert hyperparameters(PAIR_LOSSES["sigmoid"].loss)["beta"] == 0.1
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
@@ -89,10 +92,19 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_p
         ("model", "none", "none"),
         ("model", "123", "123"),
         ("chat_template_kwargs", '{"thinking": false}', {"thinking": False}),
+        ("eval_steps", "epoch", "epoch"),
+        ("eval_steps", "none", None),
+        ("save_steps", "20", 20),
+        ("report_to", "wandb", ["wandb"]),
+        ("report_to", "tensorboard, mlflow", ["tensorboard", "mlflow"]),
+        ("report_to", '["tensorboard"]', ["tensorboard"]),
+        ("lora_target_modules", "all-linear", "all-linear"),
+        ("lora_target_modules", '["q_proj", "v_proj"]', ["q_proj", "v_proj"]),
     ],
 )
 def test_text_is_read_by_the_type_of_its_option(key: str, text: str, value: object) -> None:
-    found = flat(sft(**{key: text}))[key]
+    needs = {"eval_steps": {"validation": 0.1}, "lora_target_modules": {"lora_r": 4}}
+    found = flat(sft(**{key: text}, **needs.get(key, {})))[key]
     assert found == value and type(found) is type(value)
 
 
@@ -113,6 +125,15 @@ def test_text_is_read_by_the_type_of_its_option(key: str, text: str, value: obje
         ("validation", "1", "--validation: 1.0 is out of range: validation must be at least 0 and below 1"),
         ("max_dropped", "-0.1", "--max_dropped: -0.1 is out of range: max_dropped must be at least 0 and at most 1"),
         ("shuffle", "yes", "--shuffle: 'yes' is not true or false: shuffle must be true or false"),
+        ("eval_steps", "0", "--eval_steps: 0 is out of range: eval_steps must be at least 1"),
+        ("save_steps", "often",
+         "--save_steps: 'often' is not a whole number or epoch: "
+         "save_steps must be a whole number or epoch, at least 1"),
+        ("report_to", "wandb,comet",
+         "--report_to: 'comet' is not one of them: "
+         "report_to must be some of tensorboard, wandb, trackio, mlflow, none"),
+        ("report_to", "none,wandb",
+         "--report_to: none together with trackers: none alone, or only the trackers"),
         ("on_long", "cut",
          "--on_long: 'cut' is not one of the choices: on_long must be one of drop, error, truncate_prompt"),
         ("model", "", "--model: empty: give a value, or leave it out"),
@@ -156,7 +177,7 @@ def test_all_mistakes_are_found_at_once() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("beta", ["0", "-0.1", "nan", "inf", "null", "true"])
+@pytest.mark.parametrize("beta", ["0", "-0.1", "nan", "inf", "true"])
 def test_beta_is_greater_than_0_and_finite(beta: str) -> None:
     with pytest.raises(InputError, match=r"^--beta: .*greater than 0$"):
         load(DpoConfig, arguments=NEEDED | {"beta": beta})
@@ -184,8 +205,10 @@ def test_the_loss_is_one_of_the_table() -> None:
          "seed must be a whole number, at least 0 and at most 4294967295"),
         ("shuffle: yes\n", "config.yaml:1: shuffle: 'yes' is not true or false: shuffle must be true or false"),
         ("momentum: [0.1, 0.2]\n",
-         "config.yaml:1: momentum: [0.1, 0.2] is not a number: momentum must be a number, at least 0 and below 1"),
-        ("env:\n  A: b\n", "config.yaml:1: env: is not supported: set the variables in the shell"),
+         "config.yaml:1: momentum: ['0.1', '0.2'] is not a number: momentum must be a number, at least 0 and below 1"),
+        ("env:\n  A: b\n",
+         "config.yaml:1: env: is not supported, as a config sets options, not the process's environment: "
+         "set the variables in the shell"),
         ("- seed\n", "config.yaml:1: not a list of options: write one `key: value` a line"),
         ("seed: 'x\n", "config.yaml:2: not YAML (found unexpected end of stream): write one `key: value` a line"),
         ("chat_template_kwargs: &x {a: *x}\n",
@@ -327,7 +350,7 @@ def test_the_functions_show_their_options() -> None:
 
     parameters = inspect.signature(accord.dpo).parameters
     assert parameters["model"].default is inspect.Parameter.empty
-    assert (parameters["beta"].default, parameters["config"].default) == (0.1, None)
+    assert (parameters["batch_size"].default, parameters["config"].default) == (16, None)
     assert "accord dpo --help" in (accord.dpo.__doc__ or "")
 
 

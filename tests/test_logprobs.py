@@ -14,7 +14,7 @@ from accord.data.dialogue import TokenGroup
 from accord.models import attention
 from accord.models.logprobs import LanguageModel, logprobs
 
-LAYOUTS = ("tree", "rows")
+LAYOUTS = ("tree", "cache", "rows")
 # K = 1, 2 and 4; a conversation; documents; prompts shorter and longer than a window of 8.
 GROUPS = [
     tiny.group(5, [4], seed=1),

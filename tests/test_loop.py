@@ -14,14 +14,17 @@ from accord.data.batches import Batch, micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.packing import pack
 from accord.errors import Diverged
+from accord.maths.preference import PAIR_LOSSES
 from accord.models.logprobs import LanguageModel
 from accord.models.reference import ReferenceLogprobs, reference_logprobs
 from accord.stages.course import course_of, mixed_course
 from accord.stages.evaluation import evaluate
 from accord.stages.options import DataOptions, TrainOptions
 from accord.training.loop import Part, StepResult, fit, measure
-from accord.training.objectives import FineTuning, Likelihood, Objective, Preference, whole
+from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 from accord.training.optimizer import Weights, recipe
+from accord.training.preferences import PairObjective
+from accord.training.scores import Term
 
 CUTS = [(layout, max_tokens) for layout in ("tree", "rows") for max_tokens in (64, 256, 100_000)]
 BETA = 0.3
@@ -142,12 +145,12 @@ def auxiliary(network: Any, alpha: float) -> Tensor:
 CASES: dict[str, Any] = {
     "dpo, K = 2": (
         PAIRS,
-        lambda: Preference("sigmoid", reference_of(PAIRS), {"beta": BETA}),
+        lambda: PairObjective([Term(PAIR_LOSSES["sigmoid"], {"beta": BETA})], reference_of(PAIRS)),
         lambda net: preference_by_hand(net, [(g, 0, 1, 1.0) for g in range(len(PAIRS))], PAIRS),
     ),
     "dpo, K = 2 to 4 with ties": (
         RANKED,
-        lambda: Preference("sigmoid", reference(), {"beta": BETA}),
+        lambda: PairObjective([Term(PAIR_LOSSES["sigmoid"], {"beta": BETA})], reference()),
         lambda net: preference_by_hand(net, RANKED_PAIRS, RANKED),
     ),
     "sft, several turns": (TURNS, Likelihood, lambda net: mean_nll(net, TURNS)),
@@ -233,7 +236,9 @@ def test_the_figures_of_a_comparison_by_hand() -> None:
             [-float(p[0]) / w / math.log(2) for p, (w, _) in zip(policy, lengths, strict=True)]
         ),
     }
-    step = step_of(groups, Preference("sigmoid", reference_of(groups), {"beta": BETA}), "tree", 64)
+    step = step_of(
+        groups, PairObjective([Term(PAIR_LOSSES["sigmoid"], {"beta": BETA})], reference_of(groups)), "tree", 64
+    )
     assert step.means == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
@@ -328,7 +333,11 @@ def test_at_step_0_the_loss_is_log_2_and_margins_are_0(groups: Sequence[TokenGro
     for layout in ("tree", "rows"):
         network = tiny.llama()
         found = reference_logprobs(LanguageModel(network, layout), groups, max_tokens=100)
-        step = Step(network, [Part(cut(groups, layout, 64), Preference("sigmoid", found, {"beta": 0.1}))], layout)
+        step = Step(
+            network,
+            [Part(cut(groups, layout, 64), PairObjective([Term(PAIR_LOSSES["sigmoid"], {"beta": 0.1})], found))],
+            layout,
+        )
         assert step.means["loss"] == pytest.approx(math.log(2), abs=1e-5)
         assert step.result.loss == pytest.approx(math.log(2), abs=1e-5)
         assert step.means["rewards/margins"] == pytest.approx(0, abs=1e-5)
@@ -426,7 +435,9 @@ def test_bf16_learns_nearly_the_same() -> None:
 def test_what_a_step_reports() -> None:
     """PAIRS[0] and [1]: prompts 3 and 8, completions 4 + 3 and 5 + 5; rows repeat the prompts."""
     groups = PAIRS[:2]
-    step = step_of(groups, Preference("sigmoid", reference_of(groups), {"beta": BETA}), "tree", 1000)
+    step = step_of(
+        groups, PairObjective([Term(PAIR_LOSSES["sigmoid"], {"beta": BETA})], reference_of(groups)), "tree", 1000
+    )
     assert [(len(g.prompt), *(len(c.ids) for c in g.completions)) for g in groups] == [(3, 4, 3), (8, 5, 5)]
     result = step.result
     assert (result.step, result.groups, result.tokens, result.row_tokens) == (1, 2, 10 + 18, 13 + 26)

@@ -196,7 +196,7 @@ def test_other_options_are_refused_with_the_difference(
     kept = {path: path.read_bytes() for path in killed["output_dir"].glob("*.*") if path.name != "run.lock"}
     assert main(words("dpo", {**killed, "learning_rate": 1e-4, "beta": 0.5})) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "learning_rate was 0.003, is 0.0001" in line and "beta was 0.1, is 0.5" in line
+    assert "learning_rate was 0.003, is 0.0001" in line and "beta was not given, is 0.5" in line
     assert {path: path.read_bytes() for path in kept} == kept
 
 

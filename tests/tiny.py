@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import (
     Gemma2Config,
@@ -76,6 +78,32 @@ def gemma2() -> Gemma2ForCausalLM:
 def mistral() -> MistralForCausalLM:
     """A window of 8 in every layer."""
     return build(MistralForCausalLM, MistralConfig(**SHAPE, head_dim=8, sliding_window=8))
+
+
+def mixtral(**changes: Any) -> Any:
+    """Four experts of which two are chosen, so unevenly that the balance loss is far from its least."""
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+    return build(transformers.MixtralForCausalLM, transformers.MixtralConfig(**{**SHAPE, **experts, **changes}))
+
+
+def t5(kind: Any = transformers.T5ForConditionalGeneration, **changes: Any) -> Any:
+    own = {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    ends = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 2}
+    network = build(kind, transformers.T5Config(**{**own, **ends, **changes}))
+    if not network.config.tie_word_embeddings:
+        torch.nn.init.normal_(network.lm_head.weight, std=0.25, generator=torch.Generator().manual_seed(1))
+    return network
+
+
+def bart(**changes: Any) -> Any:
+    """Absolute places, a table of 64 of them, a bias beside the logits, the output tied to the embedding."""
+    both = {"layers": 2, "attention_heads": 4, "ffn_dim": 48}
+    sides = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in both.items()}
+    own = {"vocab_size": VOCAB, "d_model": 32, "max_position_embeddings": 64, "init_std": 0.25, **sides}
+    ends = {"decoder_start_token_id": 2, "bos_token_id": 1, "pad_token_id": 0, "eos_token_id": 2}
+    network = build(transformers.BartForConditionalGeneration, transformers.BartConfig(**{**own, **ends, **changes}))
+    network.final_logits_bias.copy_(torch.linspace(-1, 1, network.config.vocab_size)[None])
+    return network
 
 
 NETWORKS: Mapping[str, Callable[[], PreTrainedModel]] = {
@@ -178,15 +206,19 @@ def texts(count: int) -> list[dict[str, str]]:
     return [{"text": sentence(100 + i, 5 + i % 9)} for i in range(count)]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level, 300 words at most, EOS 2 and pad 0 as in the networks above."""
+def tokenizer(*, ends: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level, 300 words at most, EOS 2 and pad 0 as in the networks above. ends: every text gets EOS, as for T5."""
     rows = [*comparisons(40), *texts(10)]
     made: PreTrainedTokenizerFast = train_tokenizer((text for row in rows for text in row.values()), 300)
+    if ends:
+        end = f"{made.eos_token}"
+        made.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 2)])
     return made
 
 
 def write_model(directory: Path, network: PreTrainedModel | None = None) -> Path:
     """A model directory by stock transformers; a Llama unless a network is given."""
-    (network or llama(vocab_size=300)).save_pretrained(directory)
-    tokenizer().save_pretrained(directory)
+    network = network or llama(vocab_size=300)
+    network.save_pretrained(directory)
+    tokenizer(ends=network.config.is_encoder_decoder).save_pretrained(directory)
     return directory

@@ -1,6 +1,6 @@
 """Token groups -> micro-batches: which groups share one, and where each token of it lies.
 
-Shapes: R rows, T tokens a row, S segments, C completions, N predicted tokens.
+Shapes: R rows, T tokens a row, S segments, C completions, N predicted tokens; G prompts of Tp tokens in two parts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.data.dialogue import TokenGroup
+from accord.data.dialogue import TokenCompletion, TokenGroup
+from accord.errors import InputError
 
-Layout = Literal["tree", "rows"]
+Layout = Literal["tree", "cache", "rows", "encoder"]
+TWO_PARTS: tuple[Layout, ...] = ("cache", "encoder")
 IntArray = np.ndarray
 
 
@@ -35,8 +37,27 @@ class Segment(NamedTuple):
         return self.end - self.start
 
 
+class Prompts(NamedTuple):
+    """The prompts of a micro-batch of two parts: computed first and once, every completion then on its own.
+
+    cache: padded on the left, so that distances along the row are distances of positions; without their last token,
+    which begins every completion's row. encoder: whole, padded on the right.
+    """
+
+    tokens: Tensor  # (G, Tp)
+    mask: Tensor  # (G, Tp) bool: a token stands here
+    of: Tensor  # (C,) the prompt of each row of completions
+
+    def to(self, device: torch.device | str) -> Prompts:
+        return Prompts(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
 class Batch(NamedTuple):
-    """One micro-batch of whole groups, whatever its layout. Completions are in the order of `members`."""
+    """One micro-batch of whole groups, whatever its layout. Completions are in the order of `members`.
+
+    Where it has `prompts`, its rows hold completions only, each behind one token: the prompt's last, or the decoder's
+    start token.
+    """
 
     tokens: Tensor  # (R, T)
     positions: Tensor  # (R, T)
@@ -48,6 +69,7 @@ class Batch(NamedTuple):
     layout: Layout
     members: tuple[TokenGroup, ...]
     indices: tuple[int, ...]  # each member's place in the data set it came from
+    prompts: Prompts | None = None
 
     @property
     def completions(self) -> int:
@@ -56,14 +78,14 @@ class Batch(NamedTuple):
     @property
     def token_count(self) -> int:
         """Tokens that go through the model, padding not counted."""
-        return sum(segment.length for segment in self.segments)
+        return sum(size(group, self.layout) for group in self.members)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same micro-batch with its tensors on a device."""
         moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
+            name: value.to(device) if isinstance(value, Prompts) else value.to(device, non_blocking=True)
             for name, value in zip(self._fields, self, strict=True)
-            if isinstance(value, Tensor)
+            if isinstance(value, Tensor | Prompts)
         }
         return self._replace(**moved)
 
@@ -134,23 +156,47 @@ class _Writer:
 
 
 def arrange(
-    members: Sequence[TokenGroup], layout: Layout, *, pad: int = 0, indices: Sequence[int] | None = None
+    members: Sequence[TokenGroup],
+    layout: Layout,
+    *,
+    pad: int = 0,
+    indices: Sequence[int] | None = None,
+    start: int | None = None,
 ) -> Batch:
     """Lays whole groups out as one micro-batch.
 
     tree: one row holds every group, each prompt once, its completions as branches that continue its positions.
     rows: one row a completion, the prompt repeated, padded on the right.
+    cache: prompts and completions apart, see `Prompts`; rows where no two completions share anything to be kept.
+    encoder: prompts for the encoder, completions for the decoder, each behind `start`, the decoder's start token.
     """
+    if layout == "cache" and not any(map(shares, members)):
+        layout = "rows"
     writer = _Writer()
     for group in members:
-        (_tree if layout == "tree" else _rows)(writer, group)
-    return writer.batch(layout, members, range(len(members)) if indices is None else indices, pad)
+        if layout == "tree":
+            _tree(writer, group)
+        elif layout == "encoder":
+            assert start is not None, "the encoder layout needs the decoder's start token"
+            _behind(writer, group, np.array([start]), position=0)
+        else:
+            kept = max(len(group.prompt) - 1, 0) if layout == "cache" else 0
+            _behind(writer, group, group.prompt[kept:], position=kept)
+    batch = writer.batch(layout, members, range(len(members)) if indices is None else indices, pad)
+    return batch._replace(prompts=_prompts(members, layout, pad)) if layout in TWO_PARTS else batch
+
+
+def shares(group: TokenGroup) -> bool:
+    """Whether a cached prompt, which lacks its last token, would serve more than one completion."""
+    return len(group.prompt) > 1 and len(group.completions) > 1
 
 
 def _tree(writer: _Writer, group: TokenGroup) -> None:
     prompt = len(group.prompt)
     if len(group.completions) == 1 or not prompt:
-        return _joined(writer, group)
+        for completion in group.completions:
+            _sequence(writer, group.prompt, completion)
+        return
     root = writer.segment(group.prompt, position=0)
     before = writer.segments[root].end - 1
     for completion in group.completions:
@@ -158,39 +204,63 @@ def _tree(writer: _Writer, group: TokenGroup) -> None:
         writer.completion(completion.ids, completion.loss, start=writer.segments[branch].start, before=before)
 
 
-def _rows(writer: _Writer, group: TokenGroup) -> None:
+def _behind(writer: _Writer, group: TokenGroup, head: IntArray, *, position: int) -> None:
+    """One row a completion, behind `head`."""
     for completion in group.completions:
         writer.new_row()
-        _sequence(writer, group.prompt, completion.ids, completion.loss)
+        _sequence(writer, head, completion, position=position)
 
 
-def _joined(writer: _Writer, group: TokenGroup) -> None:
-    for completion in group.completions:
-        _sequence(writer, group.prompt, completion.ids, completion.loss)
+def _sequence(writer: _Writer, head: IntArray, completion: TokenCompletion, *, position: int = 0) -> None:
+    ids = np.concatenate([head, completion.ids])
+    start = writer.segments[writer.segment(ids, position=position)].start + len(head)
+    writer.completion(completion.ids, completion.loss, start=start, before=start - 1 if len(head) else -1)
 
 
-def _sequence(writer: _Writer, prompt: IntArray, ids: IntArray, loss: Sequence[tuple[int, int]]) -> None:
-    whole = writer.segments[writer.segment(np.concatenate([prompt, ids]), position=0)]
-    start = whole.start + len(prompt)
-    writer.completion(ids, loss, start=start, before=start - 1 if len(prompt) else -1)
+def _prompts(members: Sequence[TokenGroup], layout: Layout, pad: int) -> Prompts:
+    left = layout == "cache"
+    parts = [group.prompt[:-1] if left else group.prompt for group in members]
+    for group in members:
+        if not left and not len(group.prompt):
+            what = "no prompt, and an encoder cannot read nothing"
+            raise InputError(what, where=str(group.group.source), fix="give it one, or use a model that only decodes")
+    width = max(map(len, parts))
+    tokens = np.full((len(parts), width), pad, dtype=np.int64)
+    mask = np.zeros((len(parts), width), dtype=bool)
+    for row, ids in enumerate(parts):
+        places = slice(width - len(ids), width) if left else slice(len(ids))
+        tokens[row, places], mask[row, places] = ids, True
+    of = np.repeat(np.arange(len(parts)), [len(group.completions) for group in members])
+    return Prompts(torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(of))
 
 
 def size(group: TokenGroup, layout: Layout) -> int:
-    """Tokens that a group puts through the model in a layout."""
-    repeats = 1 if layout == "tree" else len(group.completions)
-    return repeats * len(group.prompt) + sum(len(c.ids) for c in group.completions)
+    """Tokens that a group puts through the model in a layout, padding not counted."""
+    prompt, count = len(group.prompt), len(group.completions)
+    own = sum(len(completion.ids) for completion in group.completions)
+    if layout == "cache":
+        return own + (prompt - 1 + count if prompt else 0)
+    if layout == "encoder":
+        return own + prompt + count
+    return own + prompt * (1 if layout == "tree" else count)
 
 
 def micro_batches(
-    groups: Sequence[TokenGroup], indices: Sequence[int], *, max_tokens: int, layout: Layout, pad: int = 0
+    groups: Sequence[TokenGroup],
+    indices: Sequence[int],
+    *,
+    max_tokens: int,
+    layout: Layout,
+    pad: int = 0,
+    start: int | None = None,
 ) -> Iterator[Batch]:
     """Cuts groups into micro-batches of at most `max_tokens` places (padding counted); a larger group stands alone.
 
-    tree: as few as will do, filled evenly. rows: similar lengths together. A step's loss does not depend on the cut.
+    tree: as few as will do, filled evenly. Else: similar lengths together. A step's loss does not depend on the cut.
     """
-    cut = _even if layout == "tree" else _similar
+    cut = _even if layout == "tree" else _similar if layout == "rows" else _similar_parts
     for held in cut(groups, indices, max_tokens):
-        yield arrange([groups[i] for i in held], layout, pad=pad, indices=held)
+        yield arrange([groups[i] for i in held], layout, pad=pad, indices=held, start=start)
 
 
 def _even(groups: Sequence[TokenGroup], indices: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
@@ -224,5 +294,27 @@ def _similar(groups: Sequence[TokenGroup], indices: Sequence[int], max_tokens: i
             held, rows = [], 0
         held.append(i)
         rows += count
+    if held:
+        yield held
+
+
+def _similar_parts(groups: Sequence[TokenGroup], indices: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Longest first, by whichever part takes more places; as many as fit with both parts as wide as their widest."""
+
+    def widths(i: int) -> tuple[int, int]:
+        return len(groups[i].prompt), 1 + groups[i].length - len(groups[i].prompt)
+
+    counts = {i: len(groups[i].completions) for i in indices}
+    by_prompt = sum(widths(i)[0] - counts[i] * widths(i)[1] for i in indices) > 0
+    held: list[int] = []
+    rows = prompt = completion = 0
+    for i in sorted(indices, key=lambda i: (*(-n for n in (widths(i) if by_prompt else widths(i)[::-1])), i)):
+        wider = max(prompt, widths(i)[0]), max(completion, widths(i)[1])
+        if held and (len(held) + 1) * wider[0] + (rows + counts[i]) * wider[1] > max_tokens:
+            yield held
+            held, rows, wider = [], 0, widths(i)
+        held.append(i)
+        rows += counts[i]
+        prompt, completion = wider
     if held:
         yield held

@@ -1,4 +1,4 @@
-"""What a stage takes from a group: one demonstration, one document, or pairs."""
+"""What a stage takes from a group: one demonstration, one document, pairs, labelled completions, or rankings."""
 
 from __future__ import annotations
 
@@ -37,6 +37,41 @@ def pairs(group: Group) -> tuple[Pair, ...]:
     return tuple(found)
 
 
+class Labelled(NamedTuple):
+    """A completion of a group, by place, and whether it is good."""
+
+    completion: int
+    label: bool
+    weight: float
+
+
+def labelled(group: Group) -> tuple[Labelled, ...]:
+    """Every completion that was called good or bad, judgement by judgement; the judgements share group.weight.
+
+    Where a judgement has no labels, what is better than its mean rank (or rating) is good, what is worse is bad, and
+    what equals it is neither. Of a comparison the chosen one is good and the rejected one is bad.
+    """
+    sides = [side for judgement in group.judgements if (side := _sides(judgement))]
+    return tuple(
+        Labelled(place, good, group.weight / len(sides) / len(side)) for side in sides for place, good in side.items()
+    )
+
+
+class Ranking(NamedTuple):
+    """One judgement's order of a group's completions."""
+
+    ranks: tuple[int, ...]  # 1 is best, equal ranks are ties
+    weight: float
+
+
+def rankings(group: Group) -> tuple[Ranking, ...]:
+    """The order that each judgement gives, where it orders anything; these judgements share group.weight."""
+    orders = [goodness for judgement in group.judgements if (goodness := _goodness(judgement))]
+    orders = [goodness for goodness in orders if len(set(goodness)) > 1]
+    ranks = [tuple(1 + sum(other > own for other in goodness) for own in goodness) for goodness in orders]
+    return tuple(Ranking(one, group.weight / len(ranks)) for one in ranks)
+
+
 def demonstration(group: Group) -> Group:
     """The same group with its best completion alone: most wins less losses over all judgements, of equals the first.
 
@@ -69,6 +104,17 @@ def _goodness(judgement: Judgement) -> Sequence[float] | None:
     if judgement.ranks:
         return [-rank for rank in judgement.ranks]
     return judgement.ratings or judgement.labels or None
+
+
+def _sides(judgement: Judgement) -> dict[int, bool]:
+    """completion -> is it good, for those that are either."""
+    if judgement.labels:
+        return dict(enumerate(judgement.labels))
+    goodness = _goodness(judgement)
+    if goodness is None:
+        return {}
+    mean = sum(goodness) / len(goodness)
+    return {place: value > mean for place, value in enumerate(goodness) if value != mean}
 
 
 def _wins(goodness: Sequence[float], i: int) -> int:

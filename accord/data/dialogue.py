@@ -1,13 +1,14 @@
 """Groups -> token ids: the prompt once, each completion after it, and which of its tokens carry loss.
 
 The ids of a prompt with a completion are those of stock `apply_chat_template`, or of the tokenizer for plain text. One
-exception: a control string (`</s>`, `<|im_end|>`) that stands in somebody's words stays words.
+exception: a control string (`</s>`, `<|im_end|>`) that stands in somebody's words stays words. For an encoder-decoder
+prompt and completion are two sequences, each as the tokenizer writes it, and nothing is shared between them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,7 +78,9 @@ class _Plan:
 class Dialogue:
     """Tokenises groups with one tokenizer and one chat template. What it noticed is noted in `report`.
 
-    turns: which assistant turns of a single completion carry loss, all or the last.
+    turns: which assistant turns of a single completion carry loss, all or the last. apart: for an encoder-decoder; the
+    encoder reads the prompt (as the chat template writes it, where there is one) with what the tokenizer puts around a
+    text, the decoder writes what comes after it, and EOS.
     """
 
     def __init__(
@@ -87,11 +90,12 @@ class Dialogue:
         chat_template: str | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         turns: Literal["all", "last"] = "all",
+        apart: bool = False,
         report: DataReport | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise InputError("tokenizer has no eos_token", where=tokenizer.name_or_path, fix="set one and save it")
-        self.tokenizer, self.turns = tokenizer, turns
+        self.tokenizer, self.turns, self.apart = tokenizer, turns, apart
         self.report = DataReport() if report is None else report
         self.encoder = Encoder(tokenizer)
         self.template = Template(self.encoder, chat_template, template_kwargs or {})
@@ -113,26 +117,55 @@ class Dialogue:
         return self._tokenise(groups, self._plan_document, on_bad_row)
 
     def prompt_ids(self, prompt: Text, tools: Sequence[Mapping[str, Any]] = ()) -> Ids:
-        """(T,) the ids to sample from: with the generation prompt for turns, without an end for plain text."""
+        """(T,) the ids to sample from: with the generation prompt for turns, without an end for text that goes on."""
         plan = self._plan(Group("", prompt, (), tools=tuple(tools)))
         return self._prompt(plan, self.encoder.encode(plan.renderings, plan.located)[0])
 
     def kept(self, tokens: TokenGroup) -> tuple[int, int]:
         """(first, last): how many ids of the prompt a cut must leave at each end.
 
-        First: BOS and the system turn. Last: the header of the turn to come, and one token before it.
+        First: BOS and the system turn. Last: the header of the turn to come, what the tokenizer puts at the end for an
+        encoder, and one token before it.
         """
         ids, group = tokens.prompt, tokens.group
         first = int(len(ids) > 0 and ids[0] == self.tokenizer.bos_token_id)
         if isinstance(group.prompt, str):
-            return first, 1
-        whole = self.template.render(group, group.prompt, generation=True)
-        headless = self.template.render(group, group.prompt)
+            return first, 1 + (len(self.encoder.suffix) if self.apart else 0)
+        whole = self._for_encoder(self.template.render(group, group.prompt, generation=True))
+        headless = self._for_encoder(self.template.render(group, group.prompt))
         encoded, bare = self.encoder.encode([whole, headless], [True, False])
         system = encoded.tokens((0, self.template.system_end(group, whole.text)))[1]
         return max(first, system), len(ids) - _common(ids, bare.ids) + 1
 
     def _plan(self, group: Group) -> _Plan:
+        plan = self._plan_joined(group)
+        return self._taken_apart(plan) if self.apart else plan
+
+    def _taken_apart(self, plan: _Plan) -> _Plan:
+        """The prompt for the encoder, and of each whole only what comes after the prompt."""
+        assert plan.prompt is not None
+        border = len(plan.prompt.text)
+        wholes = [
+            replace(one.part(border, max(border, self._end(one))), plain=True, target=True) for one in plan.wholes
+        ]
+        stretches = [tuple((start - border, end - border) for start, end in spans) for spans in plan.stretches]
+        return _Plan(plan.group, self._for_encoder(plan.prompt), tuple(wholes), tuple(stretches))
+
+    def _end(self, whole: Rendering) -> int:
+        """Where a whole ends, the EOS left out that a template writes, and the white space behind it."""
+        text, eos = whole.text.rstrip(), str(self.tokenizer.eos_token)
+        said = whole.plain or any(end == len(text) for _, end in whole.words)
+        return len(whole.text) if said or not text.endswith(eos) else len(text) - len(eos)
+
+    def _for_encoder(self, rendering: Rendering) -> Rendering:
+        """Its own kind of text, where there is an encoder: with what the tokenizer puts around it, BOS once."""
+        if not self.apart:
+            return rendering
+        bos = str(self.tokenizer.bos_token)
+        doubled = self.tokenizer.bos_token_id in self.encoder.prefix and rendering.text.startswith(bos)
+        return replace(rendering.part(len(bos) if doubled else 0, len(rendering.text)), plain=True)
+
+    def _plan_joined(self, group: Group) -> _Plan:
         completions = [completion.content for completion in group.completions]
         last = self.turns == "last" and len(completions) == 1
         if isinstance(group.prompt, str):
@@ -148,6 +181,9 @@ class Dialogue:
         return _Plan(group, prompt, tuple(wholes), tuple(stretches))
 
     def _plan_document(self, group: Group) -> _Plan:
+        if self.apart:
+            what = "a language-model loss on whole texts needs a model that only decodes; this one has an encoder"
+            raise InputError(what, where=self.tokenizer.name_or_path, fix="accord sft, with prompts and completions")
         (completion,) = group.completions
         if isinstance(group.prompt, str) and isinstance(completion.content, str):
             whole = self._plain(group.prompt + self._unended(completion.content))
@@ -191,23 +227,24 @@ class Dialogue:
         prompt = self._prompt(plan, encoded.pop(0)) if plan.prompt else np.empty(0, dtype=np.int32)
         wholes = [self._whole(one, ids) for one, ids in zip(plan.wholes, encoded, strict=True)]
         shared = min((_common(prompt, whole.ids) for whole in wholes), default=len(prompt))
+        shared, begin = (len(prompt), 0) if self.apart else (shared, shared)
         completions = []
         for whole, stretches in zip(wholes, plan.stretches, strict=True):
-            loss = _loss(whole, stretches, shared, plan.prompt)
+            loss = _loss_apart(whole, stretches) if self.apart else _loss(whole, stretches, shared, plan.prompt)
             if not loss:
                 raise RecordError("no token carries loss", origin=plan.group.source, fix="drop the row")
-            completions.append(TokenCompletion(whole.ids[shared:], loss))
+            completions.append(TokenCompletion(whole.ids[begin:], loss))
         return TokenGroup(plan.group, prompt[:shared], tuple(completions))
 
     def _prompt(self, plan: _Plan, encoded: Encoded) -> Ids:
-        """Without what the tokenizer puts at the end of each plain text: this one goes on."""
-        plain = plan.prompt is not None and plan.prompt.plain
+        """Without what the tokenizer puts at the end of each plain text, if this one goes on."""
+        plain = plan.prompt is not None and plan.prompt.plain and not self.apart
         return encoded.ids[: len(encoded.ids) - len(self.encoder.suffix)] if plain else encoded.ids
 
     def _whole(self, rendering: Rendering, encoded: Encoded) -> Encoded:
         """With EOS after a plain text that lacks it."""
         eos = self.tokenizer.eos_token_id
-        if not rendering.plain or self.encoder.suffix[-1:] == [eos]:
+        if not rendering.plain or (encoded.ids[-1:].tolist() if self.apart else self.encoder.suffix[-1:]) == [eos]:
             return encoded
         return Encoded(np.append(encoded.ids, np.int32(eos)))
 
@@ -247,3 +284,11 @@ def _loss(whole: Encoded, stretches: tuple[Span, ...], shared: int, prompt: Rend
         places = [(start, whole.tokens((start, end))) for start, end in stretches]
         spans = [(first if start == border else lo - shared, hi - shared) for start, (lo, hi) in places]
     return tuple((lo, hi) for lo, hi in spans if lo < hi)
+
+
+def _loss_apart(whole: Encoded, stretches: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Stretches of a decoder's tokens. Its start token predicts the first; what reaches the end has EOS too."""
+    if not stretches:
+        return ((0, len(whole.ids)),)
+    spans = [(whole.tokens(span)[0] if span[0] else 0, whole.tokens(span)[1]) for span in stretches]
+    return tuple((lo, hi) for lo, hi in (*spans[:-1], (spans[-1][0], len(whole.ids))) if lo < hi)

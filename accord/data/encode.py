@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +29,18 @@ class Rendering:
     """A text to be tokenised. words: the characters of each control string that is meant as words.
 
     plain: the tokenizer adds what it adds to plain text (BOS); a chat template has written that itself.
+    target: it is for a decoder beside an encoder; some tokenizers have another vocabulary or prefix for that.
     """
 
     text: str
     words: tuple[Span, ...] = ()
     plain: bool = False
+    target: bool = False
+
+    def part(self, start: int, end: int) -> Rendering:
+        """These characters of it."""
+        within = tuple((a - start, b - start) for a, b in self.words if start <= a and b <= end)
+        return replace(self, text=self.text[start:end], words=within)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +54,9 @@ class Encoded:
     def tokens(self, span: Span) -> Span:
         """The tokens that hold any character of the span."""
         assert self.start is not None and self.end is not None
-        return int(np.searchsorted(self.end, span[0], "right")), int(np.searchsorted(self.start, span[1], "left"))
+        # What a tokenizer adds at the end has the place 0 to 0: it goes with the token before it.
+        start, end = (np.maximum.accumulate(places) for places in (self.start, self.end))
+        return int(np.searchsorted(end, span[0], "right")), int(np.searchsorted(start, span[1], "left"))
 
 
 class Encoder:
@@ -107,20 +117,14 @@ class Encoder:
     def encode(self, renderings: Sequence[Rendering], spans: Sequence[bool]) -> list[Encoded]:
         """Each rendering's ids; with the characters of each token where `spans` says so."""
         made: list[Encoded | None] = [None] * len(renderings)
-        for plain in (False, True):
-            for located in (False, True):
-                places = [
-                    i
-                    for i, (one, span) in enumerate(zip(renderings, spans, strict=True))
-                    if one.plain is plain and (span or bool(one.words)) is located
-                ]
-                for i, encoded in zip(
-                    places, self._batch([renderings[i] for i in places], plain, located), strict=True
-                ):
-                    made[i] = encoded
+        kinds = [(one.plain, span or bool(one.words), one.target) for one, span in zip(renderings, spans, strict=True)]
+        for kind in product((False, True), repeat=3):
+            places = [i for i, found in enumerate(kinds) if found == kind]
+            for i, encoded in zip(places, self._batch([renderings[i] for i in places], *kind), strict=True):
+                made[i] = encoded
         return [encoded for encoded in made if encoded is not None]
 
-    def _batch(self, renderings: Sequence[Rendering], plain: bool, located: bool) -> list[Encoded]:
+    def _batch(self, renderings: Sequence[Rendering], plain: bool, located: bool, target: bool) -> list[Encoded]:
         if not renderings:
             return []
         if located and not self.tokenizer.is_fast:
@@ -128,7 +132,7 @@ class Encoder:
             fix = "save it as tokenizer.json (a fast tokenizer), or drop rows with several turns or control strings"
             raise InputError(what, where=self.tokenizer.name_or_path, fix=fix)
         encoding = self.tokenizer(
-            [one.text for one in renderings],
+            **{"text_target" if target else "text": [one.text for one in renderings]},
             add_special_tokens=plain,
             return_attention_mask=False,
             return_token_type_ids=False,

@@ -34,10 +34,11 @@ def fit_groups(
     refusals = Refusals("error", report)
     for tokens in groups:
         count.groups += 1
-        count.shortest = min(count.shortest or tokens.length, tokens.length)
+        length = length_of(tokens, apart=dialogue.apart)
+        count.shortest = min(count.shortest or length, length)
         try:
-            kept = dialogue.kept(tokens) if on_long == "truncate_prompt" and tokens.length > max_length else (0, 1)
-            fitted, why = fit_length(tokens, max_length=max_length, on_long=on_long, kept=kept)
+            kept = dialogue.kept(tokens) if on_long == "truncate_prompt" and length > max_length else (0, 1)
+            fitted, why = fit_length(tokens, max_length=max_length, on_long=on_long, kept=kept, apart=dialogue.apart)
         except RecordError as error:
             refusals.add(error, id=tokens.group.id)
             continue
@@ -53,24 +54,36 @@ def fit_groups(
     return made
 
 
+def length_of(tokens: TokenGroup, *, apart: bool) -> int:
+    """What max_length limits: prompt and longest completion together, or for an encoder-decoder the longer of the two.
+
+    The decoder's start token stands before a completion and counts.
+    """
+    completion = tokens.length - len(tokens.prompt)
+    return max(len(tokens.prompt), 1 + completion) if apart else tokens.length
+
+
 def fit_length(
-    tokens: TokenGroup, *, max_length: int, on_long: OnLong, kept: tuple[int, int] = (0, 1)
+    tokens: TokenGroup, *, max_length: int, on_long: OnLong, kept: tuple[int, int] = (0, 1), apart: bool = False
 ) -> tuple[TokenGroup | None, str]:
     """(the group as it fits, "") or (None, why it does not). Completions are never cut.
 
     kept: how many ids of the prompt must stay at its start and at its end (Dialogue.kept); what a cut takes out lies
-    between them, the same for all completions. RecordError: too long, and on_long is "error".
+    between them, the same for all completions. RecordError: too long, and on_long is "error". apart: `length_of`.
     """
-    if tokens.length <= max_length:
+    if length_of(tokens, apart=apart) <= max_length:
         return tokens, ""
     prompt, completion = len(tokens.prompt), tokens.length - len(tokens.prompt)
-    why = f"prompt {prompt} + longest completion {completion} tokens > max_length {max_length}"
+    joint = "or start and" if apart else "+"
+    why = f"prompt {prompt} {joint} longest completion {completion} tokens > max_length {max_length}"
     if on_long == "error":
         fix = "raise --max_length, or --on_long drop or truncate_prompt"
         raise RecordError(why, origin=tokens.group.source, fix=fix)
     first, last = kept
-    room = max_length - completion
+    room = max_length - (0 if apart else completion)
     if on_long == "drop":
+        return None, why
+    if apart and 1 + completion > max_length:
         return None, why
     if room < first + last:
         return None, why + f"; a cut would have to leave {first} + {last} of the prompt"

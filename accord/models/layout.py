@@ -1,8 +1,8 @@
-"""Which layout a network computes exactly: tried at the start of every run on its longest group, against stock.
+"""Which layout a run computes in: of those that are exact for the network, the one that costs least.
 
-The tree computes each prompt once; with attention by segments it never does more arithmetic than rows (a branch attends
-to its prompt and itself only), so it is chosen wherever it is exact. Rows serve networks whose attention takes no
-segments, and recurrent ones. Measured in docs/benchmarks.md.
+Exact is what equals stock on the run's longest group, tried at the start. The tree needs attention that takes segments,
+the prompt cache a state of keys and values; rows serve every decoder, recurrent ones too. Encoder-decoders have one
+layout of their own. Costs: accord.models.cost, measured in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -13,21 +13,28 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from accord.data.batches import Layout, arrange, size
+from accord.data.batches import Batch, Layout, arrange, shares, size
 from accord.data.dialogue import TokenCompletion, TokenGroup
+from accord.errors import InputError
 from accord.maths.likelihood import token_logprob
-from accord.models.logprobs import LanguageModel, logprobs, resting
+from accord.models.cost import by_cost
+from accord.models.logprobs import LanguageModel, logprobs, resting, taken
 
 # Largest and mean difference of a token's log-probability (nats) that counts as rounding, by the network's precision.
 ROUNDING = {torch.float32: (1e-4, 2e-5), torch.bfloat16: (0.5, 0.05), torch.float16: (0.1, 0.01)}
+
+Asked = Literal["auto", "tree", "cache", "rows"]
+Head = Literal["gathered", "stock"]
+MICRO_BATCH = {"cpu": 2048, "cuda": 16384}  # tokens of a micro-batch where none are asked for
 
 
 class Trial(NamedTuple):
     """One way of computing that was tried: its difference from stock, in nats per token, or why it could not run."""
 
     layout: Layout
-    head: Literal["gathered", "stock"]
+    head: Head
     largest: float
     mean: float
     failure: str = ""
@@ -38,47 +45,73 @@ class Trial(NamedTuple):
 
 
 def settle(
-    model: LanguageModel, group: TokenGroup, *, asked: Literal["auto", "tree", "rows"] = "auto"
+    model: LanguageModel,
+    group: TokenGroup,
+    *,
+    asked: Asked = "auto",
+    groups: Sequence[TokenGroup] = (),
+    keeps: bool = True,
 ) -> tuple[LanguageModel, list[Trial]]:
-    """The first way of tree, rows, rows with stock's output layer that equals stock on `group`; and what failed before.
+    """The first way that equals stock on `group`, cheapest first, then with stock's output layer; and what failed.
 
-    A half of the group stands before it, so that what runs over from one group into the next shows. The rows with
-    stock's output layer are stock but for padding, so they are not held against themselves.
+    groups: those of the run, which say what costs least; not given: `group`. keeps: whether a forward pass keeps keys
+    and values (with gradient checkpointing it does not). InputError where an encoder-decoder is asked for a decoder's
+    layout.
     """
-    with resting(model.network):
-        return _settle(model, [_half(group), group], asked)
+    network, groups = model.network, groups or (group,)
+    if network.config.is_encoder_decoder and asked != "auto":
+        what = f"{asked}, and this model has an encoder, which computes each prompt once in any case"
+        raise InputError(what, where="layout", fix="leave it out, or auto")
+    # A group that shares stands before it: what runs over from one group into the next shows, and so does a prompt
+    # that is used twice, and padding on both sides.
+    before = max(filter(shares, groups), key=lambda one: one.length, default=group)
+    with resting(network):
+        return _settle(model, _ways(network, groups, asked, keeps), [_half(before), group])
+
+
+def _ways(network: PreTrainedModel, groups: Sequence[TokenGroup], asked: Asked, keeps: bool) -> list[Layout]:
+    """The layouts to be tried, in order. The last serves with stock's output layer too."""
+    if network.config.is_encoder_decoder:
+        return ["encoder"]
+    if asked != "auto":
+        return ["rows"] if asked == "rows" else [asked, "rows"]
+    layouts: list[Layout] = ["tree", "rows"]
+    if keeps and any(map(shares, groups)):
+        layouts.insert(1, "cache")
+    ordered = by_cost(network, groups, layouts, max_tokens=MICRO_BATCH.get(network.device.type, MICRO_BATCH["cuda"]))
+    return ordered[: ordered.index("rows") + 1]
 
 
 def _settle(
-    model: LanguageModel, groups: list[TokenGroup], asked: Literal["auto", "tree", "rows"]
+    model: LanguageModel, layouts: Sequence[Layout], groups: Sequence[TokenGroup]
 ) -> tuple[LanguageModel, list[Trial]]:
     truth = torch.cat([stock_logprobs(model, group) for group in groups])
-    ways: list[tuple[Layout, Literal["gathered", "stock"]]] = [("tree", "gathered"), ("rows", "gathered")]
     failed: list[Trial] = []
-    for layout, head in ways[1:] if asked == "rows" else ways:
-        candidate = LanguageModel(model.network, layout, head)
+    for layout in layouts:
+        candidate = LanguageModel(model.network, layout)
         trial = _try(candidate, groups, truth)
         largest, mean = ROUNDING[next(model.network.parameters()).dtype]
         if not trial.failure and trial.largest <= largest and trial.mean <= mean:
             return candidate, failed
         failed.append(trial)
-    return LanguageModel(model.network, "rows", "stock"), failed
+    # Stock but for padding, so it is not held against itself.
+    return LanguageModel(model.network, layouts[-1], "stock"), failed
 
 
 def _half(group: TokenGroup) -> TokenGroup:
-    """The same prompt with the first half of every completion: a second group of another length beside it."""
-    halves = []
-    for completion in group.completions:
-        end = max(1, len(completion.ids) // 2)
+    """The first halves of the prompt and of every completion, and a first token alone: a group of other lengths."""
+    halves: list[TokenCompletion] = []
+    for completion in (*group.completions, group.completions[0]):
+        end = max(1, len(completion.ids) // 2) if len(halves) < len(group.completions) else 1
         loss = tuple((start, min(stop, end)) for start, stop in completion.loss if start < end)
         halves.append(TokenCompletion(completion.ids[:end], loss))
-    return TokenGroup(group.group, group.prompt, tuple(halves))
+    return TokenGroup(group.group, group.prompt[: max(2, len(group.prompt) // 2)], tuple(halves))
 
 
 def _try(candidate: LanguageModel, groups: Sequence[TokenGroup], truth: Tensor) -> Trial:
     try:
         with torch.no_grad(), candidate.segmented():
-            batch = arrange(groups, candidate.layout).to(candidate.device)
+            batch = arrange(groups, candidate.layout, start=candidate.start).to(candidate.device)
             gap = (logprobs(candidate, batch).token.token - truth).abs()
     except Exception as failure:  # whatever a network does that was not made for this: it is not used this way
         return Trial(candidate.layout, candidate.head, float("inf"), float("inf"), f"{failure}".split("\n")[0])
@@ -94,17 +127,25 @@ def stock_logprobs(model: LanguageModel, group: TokenGroup) -> Tensor:
     parts = []
     keeps = "logits_to_keep" in inspect.signature(model.network.forward).parameters
     for completion in group.completions:
-        row = arrange([TokenGroup(group.group, group.prompt, (completion,))], "rows").to(model.device)
+        one = TokenGroup(group.group, group.prompt, (completion,))
+        row = arrange([one], "rows" if model.start is None else "encoder", start=model.start).to(model.device)
         if not len(row.predict):
             continue
         first = int(row.predict.min()) if keeps else 0
         extra = {"logits_to_keep": row.tokens.shape[1] - first} if keeps else {}
-        logits = model.network(input_ids=row.tokens, use_cache=False, **extra).logits[0]
+        logits = model.network(**taken(model.network, {**_plain(row), "use_cache": False, **extra})).logits[0]
         parts.append(token_logprob(logits[row.predict - first], row.target))
     return torch.cat(parts) if parts else torch.zeros(0, device=model.device)
 
 
+def _plain(row: Batch) -> dict[str, Tensor]:
+    if row.prompts is None:
+        return {"input_ids": row.tokens}
+    return {"input_ids": row.prompts.tokens, "decoder_input_ids": row.tokens}
+
+
 def share_saved(groups: Sequence[TokenGroup], layout: Layout) -> float:
     """The share of the tokens of one row a completion that a layout does not compute."""
-    rows = sum(size(group, "rows") for group in groups)
+    starts = sum(len(group.completions) for group in groups) if layout == "encoder" else 0  # a decoder's, in any case
+    rows = starts + sum(size(group, "rows") for group in groups)
     return 1 - sum(size(group, layout) for group in groups) / rows if rows else 0.0

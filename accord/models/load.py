@@ -13,10 +13,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from accord.errors import InputError, StorageError
+from accord.models.adapter_files import CONFIG as ADAPTER_CONFIG
+from accord.models.adapter_files import adapter_directory, base_of, load_adapter, write_adapter
+from accord.models.adapters import bare, is_adapted
+from accord.models.quantize import four_bits
 
 NOT_LOADABLE = (
     OSError,
@@ -32,9 +43,15 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 
 
 def load_tokenizer(
-    name: str, *, chat_template: str | None = None, trust_remote_code: bool = False
+    name: str, *, chat_template: str | None = None, trust_remote_code: bool = False, base_model: str | None = None
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a directory or name. chat_template: a Jinja file that takes the place of its own."""
+    """The tokenizer of a directory or name; of an adapter without one that of its base.
+
+    chat_template: a Jinja file that takes the place of its own. base_model: as for `load_network`.
+    """
+    adapter = adapter_directory(name)
+    if adapter is not None and not (adapter / "tokenizer_config.json").is_file():
+        name = base_of(adapter, base_model)
     _directory(name)
     tokenizer: PreTrainedTokenizerBase = _loaded(
         lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code), name, "tokenizer"
@@ -53,22 +70,38 @@ def load_network(
     device: torch.device | str = "cpu",
     trust_remote_code: bool = False,
     dtype: torch.dtype = torch.float32,
+    base_model: str | None = None,
+    in_4bit: bool = False,
 ) -> PreTrainedModel:
-    """A decoder, in float32 unless told otherwise, dropout off. InputError where weights are missing or not finite."""
-    _directory(name)
-    config = _loaded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json")
+    """A decoder or encoder-decoder, in float32 unless told otherwise, dropout off.
+
+    Of an adapter: its base with the adapter's layers in it, all frozen. base_model: the base, where it is not the one
+    that the adapter's config names. in_4bit: the base is quantised. InputError where weights are missing or not finite.
+    """
+    adapter = adapter_directory(name)
+    base = name if adapter is None else base_of(adapter, base_model)
+    network = _load_whole(base, device, trust_remote_code, dtype, in_4bit)
+    return network if adapter is None else bare(load_adapter(network, adapter)).eval()
+
+
+def _load_whole(
+    name: str, device: torch.device | str, trust_remote_code: bool, dtype: torch.dtype, in_4bit: bool
+) -> PreTrainedModel:
+    config = _config(name, trust_remote_code)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     _check_config(config, name)
     quiet = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         network, info = _loaded(
-            lambda: AutoModelForCausalLM.from_pretrained(
+            lambda: kind.from_pretrained(
                 name,
                 config=config,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                **({"quantization_config": four_bits(dtype), "device_map": {"": device}} if in_4bit else {}),
             ),
             name,
             "model",
@@ -77,22 +110,51 @@ def load_network(
         if quiet:
             transformers_logging.enable_progress_bar()
     _check_weights(network, info, name)
-    network.to(device).eval()
-    checked: PreTrainedModel = network
+    checked: PreTrainedModel = network.eval() if in_4bit else network.to(device).eval()
     return checked
 
 
-def context_of(name: str, network: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> int | None:
-    """The longest text that a model takes, in tokens, by its config; None where the config knows no limit."""
-    if network is not None:
-        config = network.config
-    else:
-        _directory(name)
-        config = _loaded(
-            lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json"
-        )
+def context_of(
+    name: str,
+    network: PreTrainedModel | None = None,
+    *,
+    trust_remote_code: bool = False,
+    base_model: str | None = None,
+) -> int | None:
+    """The longest text that a model takes, in tokens, by its config; None where the config knows no limit.
+
+    base_model: as for `load_network`.
+    """
+    config = _config(name, trust_remote_code, base_model) if network is None else network.config
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(longest) if longest else None
+
+
+def has_encoder(
+    name: str,
+    network: PreTrainedModel | None = None,
+    *,
+    trust_remote_code: bool = False,
+    base_model: str | None = None,
+) -> bool:
+    """Whether the model reads its prompt with an encoder, by its config. base_model: as for `load_network`."""
+    config = _config(name, trust_remote_code, base_model) if network is None else network.config
+    return bool(config.is_encoder_decoder)
+
+
+def _config(name: str, trust_remote_code: bool, base_model: str | None = None) -> Any:
+    if (adapter := adapter_directory(name)) is not None:
+        name = base_of(adapter, base_model)
+    _directory(name)
+    return _loaded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json")
+
+
+def stored_dtype(name: str, *, trust_remote_code: bool = False) -> torch.dtype:
+    """The number type that a model's config names for its weights; float32 where it names none."""
+    _directory(name)
+    config = _loaded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json")
+    found = getattr(config, "dtype", None)
+    return found if isinstance(found, torch.dtype) else torch.float32
 
 
 def check_vocabulary(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -107,24 +169,30 @@ def check_vocabulary(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         )
 
 
-def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: str | Path) -> None:
+def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: str | Path) -> list[str]:
     """Writes what stock transformers loads: config, safetensors, tokenizer, chat template. No file is there in part.
 
-    StorageError where the disk is full or not writable: what was there before is untouched.
+    Of an adapted network only the adapter, as stock peft loads it. Gives the names of the files. StorageError where the
+    disk is full or not writable: what was there before is untouched.
     """
     transformers_logging.disable_progress_bar()
     place = Path(directory)
     aside = place / ".model.tmp"
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        network.save_pretrained(aside)
+        if is_adapted(network):
+            write_adapter(network, aside)
+        else:
+            network.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-        for file in sorted(aside.iterdir()):
-            os.replace(file, place / file.name)
+        names = sorted(file.name for file in aside.iterdir())
+        for name in names:
+            os.replace(aside / name, place / name)
         aside.rmdir()
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise StorageError(f"the model cannot be written ({error})", where=str(place), fix="make room there") from error
+    return names
 
 
 def choose_device(asked: str | None) -> torch.device:
@@ -164,6 +232,8 @@ def _directory(name: str) -> None:
     if not path.is_dir():
         if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
             raise InputError("no such directory", where=name, fix="check the path")
+        return
+    if (path / ADAPTER_CONFIG).is_file():
         return
     if not (path / "config.json").is_file():
         raise InputError("no config.json", where=name, fix="name the directory of a Hugging Face model")

@@ -5,7 +5,8 @@ batch -> hidden states -> the places that predict completion tokens -> chunked o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -16,17 +17,22 @@ from transformers import PreTrainedModel
 
 from accord.data.batches import Batch, Layout
 from accord.maths.likelihood import length_by_owner, sum_by_owner
-from accord.models.attention import NAME, Segments
+from accord.models.attention import NAME, NotImplementedByNetwork, Segments
+from accord.models.encoder_decoder import decoder_logits, decoder_states
+from accord.models.experts import Recorder, Routing, coefficient
 from accord.models.output import OutputLayer, TokenLogprobs, token_logprobs
+from accord.models.prompt_cache import completion_inputs
 
 Want = Literal["figures"]
+Forward = Callable[..., Any]
 
 
 @dataclass
 class LanguageModel:
-    """A decoder of transformers and how Accord computes with it.
+    """A decoder or encoder-decoder of transformers and how Accord computes with it.
 
-    layout: the widest layout this network is known to compute exactly ("tree" needs its attention to take segments).
+    layout: the one that costs least of those that this network computes exactly ("tree" needs its attention to take
+    segments, "cache" that it keeps keys and values; an encoder-decoder has "encoder" alone).
     head: "gathered" reads hidden states and applies the output layer itself; "stock" lets the network make its logits.
     """
 
@@ -37,6 +43,12 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         return self.network.device
+
+    @property
+    def start(self) -> int | None:
+        """The token that an encoder-decoder's decoder begins with; None for a decoder."""
+        config = self.network.config
+        return config.decoder_start_token_id if config.is_encoder_decoder else None
 
     @contextmanager
     def segmented(self) -> Iterator[None]:
@@ -69,6 +81,12 @@ class CompletionLogprobs(NamedTuple):
     sum: Tensor  # (C,) nats, float32
     length: Tensor  # (C,) tokens that carry loss
     token: TokenLogprobs  # (N,)
+    routing: Routing | None = None  # of a mixture of experts whose load is kept balanced
+
+    @property
+    def aux(self) -> Tensor | None:
+        """() the balance loss of this micro-batch by itself, without its coefficient; None for other networks."""
+        return self.routing.balance() if self.routing else None
 
     @property
     def mean(self) -> Tensor:
@@ -81,21 +99,46 @@ def logprobs(
 ) -> CompletionLogprobs:
     """Equation 3 for every completion of a micro-batch. want: "figures" adds entropy and sum of p^2 of each token."""
     figures = "figures" in want
-    if model.head == "stock":
-        token = _stock(model, batch, temperature, figures)
+    stock = model.head == "stock"
+    forward: Forward = model.network if stock or batch.layout == "encoder" else body_of(model.network)
+    recorder = Recorder(forward) if coefficient(model.network) and batch.layout != "encoder" else None
+    if stock:
+        token = _stock(model, batch, recorder or forward, temperature, figures)
     else:
-        hidden = hidden_states(model, batch)
+        hidden = hidden_states(model, batch, recorder or forward)
         gathered = hidden.reshape(-1, hidden.shape[-1])[batch.predict]
         layer = output_layer(model.network)._replace(temperature=temperature)
         token = token_logprobs(gathered, batch.target, layer, figures=figures)
     length = length_by_owner(batch.owner, batch.completions)
-    return CompletionLogprobs(sum_by_owner(token.token, batch.owner, batch.completions), length, token)
+    total = sum_by_owner(token.token, batch.owner, batch.completions)
+    return CompletionLogprobs(total, length, token, recorder.routing(model.network, batch) if recorder else None)
 
 
-def hidden_states(model: LanguageModel, batch: Batch) -> Tensor:
+@torch.no_grad()
+def routing_of(model: LanguageModel, batch: Batch) -> Routing | None:
+    """How a mixture of experts spreads the tokens of a micro-batch; None for other networks."""
+    if batch.layout == "encoder" or not coefficient(model.network):
+        return None
+    recorder = Recorder(model.network if model.head == "stock" else body_of(model.network))
+    inputs, _ = _inputs(recorder, batch)
+    recorder(**inputs)
+    return recorder.routing(model.network, batch)
+
+
+def body_of(network: PreTrainedModel) -> Forward:
+    """The network without its output layer."""
+    for name in (network.base_model_prefix, "model"):  # Llama 4's text model has its body under another name
+        if name and isinstance(body := getattr(network, name, None), torch.nn.Module):
+            return body
+    raise NotImplementedByNetwork("it has no body apart from its output layer")
+
+
+def hidden_states(model: LanguageModel, batch: Batch, body: Forward | None = None) -> Tensor:
     """(R, T, D): the last hidden states of every token, before the output layer."""
-    body = getattr(model.network, model.network.base_model_prefix)
-    inputs, segments = _inputs(batch)
+    if batch.layout == "encoder":
+        return decoder_states(model.network, batch, _row_mask(batch))
+    body = body or body_of(model.network)
+    inputs, segments = _inputs(body, batch)
     output = body(**inputs)
     if segments is not None and segments.used == 0:
         raise NotImplementedByNetwork("its attention does not take segments")
@@ -103,11 +146,10 @@ def hidden_states(model: LanguageModel, batch: Batch) -> Tensor:
     return hidden
 
 
-class NotImplementedByNetwork(Exception):
-    """The network cannot compute in the layout asked for; the start-up comparison falls back."""
-
-
-def _inputs(batch: Batch) -> tuple[dict[str, Any], Segments | None]:
+def _inputs(body: Forward, batch: Batch) -> tuple[dict[str, Any], Segments | None]:
+    """What a decoder's rows are computed from; in the cache layout that takes one pass of `body` over the prompts."""
+    if batch.layout == "cache":
+        return {"input_ids": batch.tokens, "use_cache": True, **completion_inputs(body, batch, _row_mask(batch))}, None
     inputs: dict[str, Any] = {"input_ids": batch.tokens, "use_cache": False}
     if batch.layout == "tree":
         segments = Segments(batch.segments, batch.tokens.device)
@@ -122,6 +164,19 @@ def _inputs(batch: Batch) -> tuple[dict[str, Any], Segments | None]:
     return {**inputs, "attention_mask": _row_mask(batch)}, None
 
 
+def taken(network: PreTrainedModel, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Without the mask and the wish for no cache, if the network's own forward knows no such argument.
+
+    Right padding comes after everything that a causal network reads, so that the mask is not needed.
+    """
+    known = inspect.signature(network.forward).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return inputs
+    return {
+        name: value for name, value in inputs.items() if name in known or name not in ("attention_mask", "use_cache")
+    }
+
+
 def _row_mask(batch: Batch) -> Tensor:
     """(R, T) 1 where a token stands, 0 for the padding on the right."""
     ends = torch.tensor([segment.end for segment in batch.segments])
@@ -129,10 +184,13 @@ def _row_mask(batch: Batch) -> Tensor:
     return mask.long().to(batch.tokens.device)
 
 
-def _stock(model: LanguageModel, batch: Batch, temperature: float, figures: bool) -> TokenLogprobs:
+def _stock(model: LanguageModel, batch: Batch, forward: Forward, temperature: float, figures: bool) -> TokenLogprobs:
     """The network's own logits at the predicting places; for output layers nobody thought of."""
-    inputs, _ = _inputs(batch)
-    logits: Tensor = model.network(**inputs).logits
+    if batch.layout == "encoder":
+        logits = decoder_logits(model.network, batch, _row_mask(batch))
+    else:
+        inputs, _ = _inputs(forward, batch)
+        logits = forward(**taken(model.network, inputs)).logits
     z = logits.reshape(-1, logits.shape[-1])[batch.predict].float() / temperature
     logp = torch.log_softmax(z, -1)
     token = logp.gather(1, batch.target[:, None]).squeeze(1)
@@ -149,11 +207,16 @@ def output_layer(network: PreTrainedModel) -> OutputLayer:
     layer = network.get_output_embeddings()
     if layer is None:
         raise NotImplementedByNetwork("it has no output layer")
+    if type(layer) is not torch.nn.Linear:  # an adapter in it or a copy in its place would be left out
+        raise NotImplementedByNetwork(f"its output layer is not a plain one ({type(layer).__name__})")
     config = network.config.get_text_config()
     scale = float(getattr(config, "logit_scale", None) or 1.0)  # Cohere
     scaling = getattr(config, "logits_scaling", None)  # Granite divides
     if scaling:
         scale /= float(scaling)
-    return OutputLayer(
-        layer.weight, getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None)
-    )
+    if getattr(config, "scale_decoder_outputs", False):  # T5 with tied embeddings
+        scale *= config.d_model**-0.5
+    bias = getattr(layer, "bias", None)
+    if (beside := getattr(network, "final_logits_bias", None)) is not None:  # BART
+        bias = beside.flatten() if bias is None else bias + beside.flatten()
+    return OutputLayer(layer.weight, bias, scale, getattr(config, "final_logit_softcapping", None))

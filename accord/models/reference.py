@@ -1,85 +1,83 @@
-"""Reference log-probabilities, computed once before the first step.
-
-The values of every token are kept, so that losses that need more than sums can be fed from the same file.
-"""
+"""Reference log-probabilities of every token, computed once before the first step."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.data.batches import Batch, micro_batches
 from accord.data.dialogue import TokenGroup
+from accord.maths.likelihood import sum_by_owner
+from accord.models.adapters import adapters_off
+from accord.models.identity import idle_adapter
 from accord.models.logprobs import LanguageModel, logprobs, resting
+
+GroupLogprobs = tuple[Tensor, ...]  # of each completion of a group: (n,) nats, float32
 
 
 @dataclass(frozen=True)
 class ReferenceLogprobs:
-    """Of G groups with C completions in all, in the order of the data set."""
+    """Of G groups with C completions and N predicted tokens in all, in the order of the data set."""
 
     token: Tensor  # (N,) nats, float32
     end: Tensor  # (C,) where each completion's tokens end in `token`
     sum: Tensor  # (C,) nats, summed as the policy's are
     first: Tensor  # (G,) each group's first completion
 
+    @classmethod
+    def of_groups(cls, groups: Sequence[GroupLogprobs]) -> ReferenceLogprobs:
+        """Of these groups, in their order."""
+        completions = [values for group in groups for values in group]
+        token = torch.cat(completions) if completions else torch.zeros(0)
+        length = torch.tensor([len(values) for values in completions], dtype=torch.long)
+        count = torch.tensor([len(group) for group in groups], dtype=torch.long)
+        owner = torch.arange(len(completions)).repeat_interleave(length)
+        return cls(token, length.cumsum(0), sum_by_owner(token, owner, len(completions)), count.cumsum(0) - count)
+
     def of(self, batch: Batch) -> Tensor:
         """(C,) sums of a micro-batch's completions, in its order."""
-        places = [
-            torch.arange(int(self.first[i]), int(self.first[i]) + len(group.completions))
-            for i, group in zip(batch.indices, batch.members, strict=True)
-        ]
-        return self.sum[torch.cat(places)].to(batch.last.device)
+        return self.sum[self._completions(batch)].to(batch.last.device)
 
-    def save(self, path: Path, fingerprint: str) -> None:
-        """One safetensors file, whole or not at all. fingerprint: of the data that the numbers belong to."""
-        aside = path.with_name(f".{path.name}.tmp")
-        tensors = {"token": self.token, "end": self.end, "sum": self.sum, "first": self.first}
-        save_file(tensors, aside, metadata={"fingerprint": fingerprint})
-        os.replace(aside, path)
+    def tokens_of(self, batch: Batch) -> Tensor:
+        """(N,) of a micro-batch's predicted tokens, in the order of `batch.predict` and `batch.owner`."""
+        places = self._completions(batch)
+        ends = self.end[places].tolist()
+        starts = torch.where(places > 0, self.end[places - 1], 0).tolist()
+        found = torch.cat([self.token[start:end] for start, end in zip(starts, ends, strict=True)])
+        assert len(found) == len(batch.predict), "values of other groups than those of the micro-batch"
+        return found.to(batch.last.device)
 
-    @classmethod
-    def load(cls, path: Path, fingerprint: str) -> ReferenceLogprobs | None:
-        """None where there is no file, or one of other data."""
-        if not path.exists():
-            return None
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return None
-        return cls(**load_file(path))
+    def _completions(self, batch: Batch) -> Tensor:
+        """(C,) places of a micro-batch's completions in the data set."""
+        firsts = self.first[torch.tensor(batch.indices)].tolist()
+        members = zip(firsts, batch.members, strict=True)
+        return torch.cat([torch.arange(first, first + len(group.completions)) for first, group in members])
 
 
-@torch.no_grad()
 def reference_logprobs(
     model: LanguageModel,
     groups: Sequence[TokenGroup],
     *,
     max_tokens: int,
-    advance: Callable[[int, int], None] = lambda groups, tokens: None,
+    advance: Callable[[Batch, list[GroupLogprobs]], None] = lambda batch, found: None,
 ) -> ReferenceLogprobs:
-    """One pass over all groups, similar lengths together. advance: told the groups and tokens of each micro-batch."""
-    token: list[Tensor] = [torch.empty(0)] * sum(len(group.completions) for group in groups)
-    total = torch.zeros(len(token))
-    counts = torch.tensor([len(group.completions) for group in groups])
-    first = counts.cumsum(0) - counts
-    batches = micro_batches(groups, range(len(groups)), max_tokens=max_tokens, layout=model.layout)
-    with model.segmented(), resting(model.network):
+    """One pass over all groups, similar lengths together.
+
+    advance: told each micro-batch and its groups' values.
+    """
+    found: dict[int, GroupLogprobs] = {}
+    batches = micro_batches(groups, range(len(groups)), max_tokens=max_tokens, layout=model.layout, start=model.start)
+    # Without an adapter that adds nothing the numbers are the base's to the bit, whatever its rank.
+    off = adapters_off(model.network) if idle_adapter(model.network) else nullcontext()
+    with torch.no_grad(), model.segmented(), resting(model.network), off:
         for batch in batches:
             result = logprobs(model, batch.to(model.device))
-            parts = result.token.token.cpu().split(result.length.tolist())
-            sums = result.sum.cpu()
-            place = 0
-            for i, group in zip(batch.indices, batch.members, strict=True):
-                start, count = int(first[i]), len(group.completions)
-                token[start : start + count] = [part.clone() for part in parts[place : place + count]]
-                total[start : start + count] = sums[place : place + count]
-                place += count
-            advance(len(batch.members), batch.token_count)
-    lengths = torch.tensor([len(part) for part in token], dtype=torch.long)
-    return ReferenceLogprobs(torch.cat(token) if token else torch.empty(0), lengths.cumsum(0), total, first)
+            parts = iter([part.clone() for part in result.token.token.cpu().split(result.length.tolist())])
+            values = [tuple(next(parts) for _ in group.completions) for group in batch.members]
+            found.update(zip(batch.indices, values, strict=True))
+            advance(batch, values)
+    return ReferenceLogprobs.of_groups([found[place] for place in range(len(groups))])

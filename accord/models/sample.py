@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,16 @@ def sample(
 ) -> list[Ids]:
     """One completion of each prompt, its EOS `end` included where it came; temperature 0 is greedy.
 
-    A completion also ends where the model's context does. The draws of a batch come from (seed, batch), so the same
-    call gives the same samples.
+    A completion also ends where the model's context does; an encoder-decoder's context holds the completion alone. The
+    draws of a batch come from (seed, batch), so the same call gives the same samples.
     """
     ordered = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
     found: dict[int, Ids] = {}
     for start in range(0, len(ordered), batch_size):
         chosen = ordered[start : start + batch_size]
-        room = min(max_new_tokens, context - len(prompts[chosen[0]]))
+        before = 1 if network.config.is_encoder_decoder else len(prompts[chosen[0]])
+        room = min(max_new_tokens, context - before)
         if room < 1:
             found.update((i, prompts[i][:0]) for i in chosen)
             continue
@@ -51,26 +53,48 @@ def sample(
 def _generate(
     network: PreTrainedModel, prompts: Sequence[Ids], max_new_tokens: int, end: int, temperature: float
 ) -> list[Ids]:
-    width = max(len(prompt) for prompt in prompts)
+    width, start = max(len(prompt) for prompt in prompts), None
     tokens = np.full((len(prompts), width), end, dtype=np.int64)
     mask = np.zeros_like(tokens)
     for row, prompt in enumerate(prompts):
-        tokens[row, width - len(prompt) :] = prompt
-        mask[row, width - len(prompt) :] = 1
+        first = 0 if network.config.is_encoder_decoder else width - len(prompt)
+        tokens[row, first : first + len(prompt)] = prompt
+        mask[row, first : first + len(prompt)] = 1
+    if network.config.is_encoder_decoder:
+        width, start = 1, network.config.decoder_start_token_id  # what comes back begins with this one token
     drawing = (
         {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         if temperature
         else {"do_sample": False}
     )
-    generate: Any = network.generate
-    output = generate(
-        torch.from_numpy(tokens).to(network.device),
-        attention_mask=torch.from_numpy(mask).to(network.device),
-        generation_config=GenerationConfig(
-            max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=end, use_cache=True, **drawing
-        ),
+    wanted = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=start,
+        use_cache=True,
+        **drawing,
     )
+    generate: Any = network.generate
+    with _own_wishes_aside(network):
+        output = generate(
+            torch.from_numpy(tokens).to(network.device),
+            attention_mask=torch.from_numpy(mask).to(network.device),
+            generation_config=wanted,
+        )
     return [_until(row, end) for row in output[:, width:].cpu().numpy().astype(np.int32)]
+
+
+@contextmanager
+def _own_wishes_aside(network: PreTrainedModel) -> Iterator[None]:
+    """Without the model's own generation_config, which transformers takes what is left open from (a penalty on
+    repetition, an end that is forced): the samples would not be the model's."""
+    own = network.generation_config
+    network.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        network.generation_config = own
 
 
 def _until(ids: Ids, end: int) -> Ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from accord import __version__
@@ -16,20 +17,19 @@ WORDS = {
 }
 
 
-def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any]) -> str:
-    """Markdown with the front matter that the Hugging Face hub reads."""
+def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any], *, base: str | None = None) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads. base: of an adapter, the model it belongs to."""
     data = summary["data"]
     return "\n".join(
         [
             "---",
-            "library_name: transformers",
-            "pipeline_tag: text-generation",
-            f"tags: [accord, {command}]",
+            *_front(command, base),
             "---",
             "",
             f"# {WORDS[command].capitalize()}",
             "",
             f"Made by Accord {__version__} with `accord {command}` from `{config.model.model}`.",
+            *([] if base is None else [f"It is a LoRA adapter for the model `{base}`, which it does not contain."]),
             "",
             "## Data",
             "",
@@ -44,10 +44,7 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any])
             "## Use",
             "",
             "```python",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            'model = AutoModelForCausalLM.from_pretrained(".")',
-            'tokenizer = AutoTokenizer.from_pretrained(".")',
+            *_use("Seq2SeqLM" if summary["layout"] == "encoder" else "CausalLM", adapter=base is not None),
             "```",
             "",
             "## Configuration",
@@ -58,6 +55,27 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any])
             "",
         ]
     )
+
+
+def _front(command: str, base: str | None) -> list[str]:
+    """The hub takes only names of its own for `base_model`, and refuses a card that holds a path."""
+    tags = ["accord", command, *(["lora"] if base is not None else [])]
+    named = [f"base_model: {base}"] if base and not Path(base).is_absolute() else []
+    library = "transformers" if base is None else "peft"
+    return [f"library_name: {library}", *named, "pipeline_tag: text-generation", f"tags: [{', '.join(tags)}]"]
+
+
+def _use(kind: str, *, adapter: bool) -> list[str]:
+    package, name = ("peft", f"AutoPeftModelFor{kind}") if adapter else ("transformers", f"AutoModelFor{kind}")
+    imports = [f"from {package} import {name}", "from transformers import AutoTokenizer"]
+    if not adapter:
+        imports = [f"from {package} import {name}, AutoTokenizer"]
+    return [
+        *imports,
+        "",
+        f'model = {name}.from_pretrained(".")',
+        'tokenizer = AutoTokenizer.from_pretrained(".")',
+    ]
 
 
 def _results(summary: Mapping[str, Any]) -> list[str]:

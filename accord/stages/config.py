@@ -8,26 +8,38 @@ import importlib
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pydantic import model_validator
 
 from accord.errors import InputError
+from accord.stages import loss_names
+from accord.stages.leaves import leaves
+from accord.stages.loss_options import PreferenceOptions
 from accord.stages.options import (
+    AdapterOptions,
+    BestOptions,
+    CacheOptions,
     Config,
+    Conflict,
     DataOptions,
     DemonstrationOptions,
     DemoOptions,
     LengthOptions,
+    MergeOptions,
     ModelOptions,
     NewModelOptions,
-    PreferenceOptions,
     ReadOptions,
     RunOptions,
     ScoreOptions,
+    SweepOptions,
+    TableOptions,
     TrainOptions,
 )
-from accord.stages.resolve import leaves, load
+from accord.stages.resolve import load
 
-OBJECTS = ("model", "tokenizer", "data", "eval_data", "reference", "mix")  # Python may pass these as objects
+# Python may pass these as objects; the last two only it.
+OBJECTS = ("model", "data", "eval_data", "reference", "mix", "tokenizer", "callback")
 
 
 class InitConfig(Config):
@@ -42,7 +54,27 @@ class TrainingConfig(Config):
     model: ModelOptions
     data: DataOptions
     train: TrainOptions
+    adapter: AdapterOptions
     run: RunOptions
+    best: BestOptions
+
+    @model_validator(mode="after")
+    def evaluates_where_that_is_asked(self) -> Self:
+        asked = [key for key in BestOptions.model_fields if getattr(self.best, key)] if self.best.wanted else []
+        held = self.data.validation > 0 or self.data.eval_data is not None
+        if self.run.eval_steps is None and asked:
+            raise Conflict(asked[0], "without evaluations to choose from", "give eval_steps too, for example 50")
+        if self.run.eval_steps is not None and not held:
+            what = "no held-out data to evaluate on"
+            raise Conflict("eval_steps", what, "give validation, for example 0.1, or eval_data, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def keeps_what_the_layout_needs(self) -> Self:
+        if self.model.layout == "cache" and self.train.gradient_checkpointing:
+            what = "cache, and with gradient_checkpointing no keys and values are kept"
+            raise Conflict("layout", what, "tree or rows, or leave one of the two out")
+        return self
 
 
 class PretrainConfig(TrainingConfig):
@@ -63,7 +95,7 @@ class SftConfig(TrainingConfig):
 class DpoConfig(TrainingConfig):
     """`accord dpo`."""
 
-    defaults: ClassVar = {"learning_rate": 1e-6, "warmup_steps": 0.1}
+    defaults: ClassVar = {"learning_rate": 1e-6, "warmup_steps": 0.1, "loss_type": "sigmoid"}
     length: LengthOptions
     preference: PreferenceOptions
 
@@ -78,6 +110,31 @@ class LogprobsConfig(Config):
     score: ScoreOptions
 
 
+class LossesConfig(Config):
+    """`accord losses`."""
+
+    table: TableOptions
+
+
+class CacheConfig(Config):
+    """`accord cache`."""
+
+    cache: CacheOptions
+    table: TableOptions
+
+
+class MergeConfig(Config):
+    """`accord merge`."""
+
+    merge: MergeOptions
+
+
+class SweepConfig(Config):
+    """`accord sweep`."""
+
+    sweep: SweepOptions
+
+
 class DemoConfig(Config):
     """`accord demo`."""
 
@@ -85,13 +142,27 @@ class DemoConfig(Config):
 
 
 class Command(NamedTuple):
-    """A row of COMMANDS. `module` has `run(config, given) -> result`, and is imported only when it runs."""
+    """A row of COMMANDS. `module` has `run(config, given) -> result`, and is imported only when it runs.
+
+    word: the option that a word without an option before it stands for. hidden: not among the commands of the overview.
+    """
 
     config: type[Config]
     module: str
     panel: str
     help: str
     example: str
+    word: str = ""
+    hidden: bool = False
+
+
+def _loss_command(name: str) -> Command:
+    """`accord simpo`: accord dpo with that loss."""
+    defaults = {**DpoConfig.defaults, "loss_type": name}
+    config = type(f"{name}_config", (DpoConfig,), {"defaults": defaults, "__doc__": f"`accord {name}`."})
+    example = f"accord {name} --model tuned --data judgements.jsonl --output_dir aligned --validation 0.1"
+    text = f"accord dpo with this loss: {loss_names.NAMES[name]}"
+    return Command(config, "accord.stages.prefer", "Losses", text, example, hidden=True)
 
 
 COMMANDS: dict[str, Command] = {
@@ -130,6 +201,36 @@ COMMANDS: dict[str, Command] = {
         "Write the log-probability of every completion in a file.",
         "accord logprobs --model aligned --data comparisons.jsonl --output logprobs.jsonl",
     ),
+    "losses": Command(
+        LossesConfig,
+        "accord.stages.list_losses",
+        "Beside them",
+        "List the losses that accord dpo knows, with what they fit and where they end; each is a command, too.",
+        "accord losses",
+    ),
+    "cache": Command(
+        CacheConfig,
+        "accord.stages.cache",
+        "Beside them",
+        "Show what is kept of reference log-probabilities for later runs, or remove it.",
+        "accord cache --clear --older_than 30",
+    ),
+    "merge": Command(
+        MergeConfig,
+        "accord.stages.merge",
+        "Beside them",
+        "Merge a LoRA adapter into its model: a whole model again.",
+        "accord merge aligned --output_dir merged",
+        word="adapter",
+    ),
+    "sweep": Command(
+        SweepConfig,
+        "accord.stages.sweep",
+        "Beside them",
+        "Run a stage once for every combination of values in a file, and compare the runs.",
+        "accord sweep sweep.yaml",
+        word="file",
+    ),
     "demo": Command(
         DemoConfig,
         "accord.demo.run",
@@ -137,6 +238,7 @@ COMMANDS: dict[str, Command] = {
         "See all stages in a small written world: offline, in two minutes.",
         "accord demo",
     ),
+    **{name: _loss_command(name) for name in loss_names.COMMANDS},
 }
 
 
@@ -149,14 +251,18 @@ def call(name: str, /, *, config: str | os.PathLike[str] | None = None, **option
     """Runs a command with options from Python, which win over those of the YAML file `config`.
 
     What is no text for one of OBJECTS (a loaded model, a tokenizer, a list of groups) goes to the stage as it is, in
-    `given`. Raises AccordError.
+    `given`. `callback`: a function, or several, that is called with every line of metrics.jsonl as a dict; where it
+    returns False the training ends after that step, as at its last one. Raises AccordError.
     """
     given = {key: options.pop(key) for key in OBJECTS if _is_object(options.get(key))}
     config_class = COMMANDS[name].config
     if options.get("tokenizer") is not None:
         raise InputError("takes a loaded tokenizer only", where="tokenizer", fix="leave it out to take the model's own")
-    options.pop("tokenizer", None)
-    objects = [key for key in given if key != "tokenizer" or "model" not in leaves(config_class)]
+    unset = [key for key in ("tokenizer", "callback") if options.get(key) is None]
+    options = {key: value for key, value in options.items() if key not in unset}
+    no_option = {"tokenizer"} if "model" in leaves(config_class) else set()
+    no_option |= {"callback"} if issubclass(config_class, TrainingConfig) else set()
+    objects = [key for key in given if key not in no_option]
     arguments = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in options.items()}
     file = None if config is None else os.fspath(config)
     return execute(name, load(config_class, file=file, arguments=arguments, where="", objects=objects), given)
@@ -185,4 +291,4 @@ def _function(name: str) -> Callable[..., Any]:
     return function
 
 
-init, pretrain, sft, dpo, logprobs = map(_function, ("init", "pretrain", "sft", "dpo", "logprobs"))
+init, pretrain, sft, dpo, logprobs, merge = map(_function, ("init", "pretrain", "sft", "dpo", "logprobs", "merge"))

@@ -11,6 +11,7 @@ import torch
 from accord.data.batches import Batch, size
 from accord.models.layout import share_saved
 from accord.stages.outcome import Result
+from accord.stages.policy import trained_parameters
 from accord.stages.session import Session
 from accord.stages.setup import say
 from accord.stages.training import train
@@ -38,6 +39,8 @@ def describe(session: Session) -> None:
     say(f"  groups        {data.trained} to train on, {len(data.held)} held out")
     say(f"  tokens        {tokens:,} an epoch, {loss:,} with loss; longest group {max(g.length for g in train):,}")
     say(f"  prompts once  {share_saved(train, layout):.0%} of the tokens saved ({layout} layout)")
+    trained, parameters = trained_parameters(begun.model.network)
+    say(f"  parameters    {trained:,} trained of {parameters:,} ({trained / parameters:.2%})")
     say(f"  steps         {session.total} of {options.batch_size} groups: {epochs:.2f} epochs")
     seconds, memory = _measure(session)
     whole = seconds * tokens * epochs

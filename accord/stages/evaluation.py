@@ -70,4 +70,4 @@ def evaluate(model: LanguageModel, batches: Iterable[Batch], objective: Objectiv
 
 def _estimate(name: str, held: Held) -> Estimate:
     interval = proportion_interval if name in PROPORTIONS else mean_interval
-    return interval(held.values[name], held.group, held.weight)
+    return interval(held.values[name], held.group, held.row_weight(name))

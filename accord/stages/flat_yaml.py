@@ -1,7 +1,7 @@
 """A flat YAML file, `key: value`, read so that every value keeps its line.
 
-Scalars stay text, as on the command line, and are read by the type of their option: `1e-6` is a number (YAML 1.1 takes
-it for a text), `010` is ten, a directory called `123` stays a text.
+Scalars, also in lists, stay text, as on the command line, and are read by the type of their option: `1e-6` is a number
+(YAML 1.1 takes it for a text), `010` is ten, a directory called `123` stays a text.
 """
 
 from pathlib import Path
@@ -15,10 +15,19 @@ NULL = "tag:yaml.org,2002:null"
 
 
 class Given(NamedTuple):
-    """A value that somebody gave; `place` is its file and line (`config.yaml:3`), empty for an argument."""
+    """A value that somebody gave; `place` is its file and line (`config.yaml:3`), empty for an argument.
+
+    spelling: the name that it was given under, where that is not the option's own.
+    """
 
     value: object
     place: str = ""
+    spelling: str = ""
+
+    def at(self, name: str, where: str) -> str:
+        """What an error about it begins with; where: what stands before the name of an argument."""
+        name = self.spelling or name
+        return f"{self.place}: {name}" if self.place else f"{where}{name}"
 
 
 def read_yaml(file: str) -> dict[str, Given]:
@@ -55,13 +64,18 @@ def _mapping(loader: yaml.SafeLoader, root: yaml.Node, file: str) -> dict[str, G
         line = key_node.start_mark.line + 1
         key = str(key_node.value).replace("-", "_") if isinstance(key_node, yaml.ScalarNode) else "?"
         if key == "env":
-            raise InputError("env: is not supported", where=f"{file}:{line}", fix="set the variables in the shell")
-        if isinstance(node, yaml.ScalarNode):
-            value = None if node.tag == NULL else node.value
-        else:
-            value = loader.construct_object(node, deep=True)
-        found[key] = Given(value, f"{file}:{line}")
+            what = "env: is not supported, as a config sets options, not the process's environment"
+            raise InputError(what, where=f"{file}:{line}", fix="set the variables in the shell")
+        found[key] = Given(_value(loader, node), f"{file}:{line}")
     return found
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> object:
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.tag == NULL else node.value
+    if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+        return [_value(loader, item) for item in node.value]
+    return loader.construct_object(node, deep=True)
 
 
 def _refuse_twice(root: yaml.MappingNode, file: str) -> None:

@@ -15,21 +15,10 @@ from accord.errors import StorageError
 from accord.models.reference import ReferenceLogprobs
 from accord.records import Group, RecordError
 from accord.stages.config import LogprobsConfig
+from accord.stages.load_data import dialogue_of, fitting, read, take_all, within_context
+from accord.stages.reference import in_precision
 from accord.stages.score_all import score_all
-from accord.stages.setup import (
-    Given,
-    dialogue_of,
-    fitting,
-    machine,
-    moved,
-    network_of,
-    read,
-    ready,
-    say,
-    take_all,
-    tokenizer_of,
-    within_context,
-)
+from accord.stages.setup import Given, apart, machine, network_of, ready, say, tokenizer_of
 
 
 def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
@@ -40,12 +29,13 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     rows = read(given.get("data", config.data.data), config.data, report)
     groups = take_all(rows, completed, config.data.on_bad_row, report)
     options = within_context(config.data, config.model, given)
-    tokens = fitting(config.length)(dialogue_of(tokenizer, config.model, report), groups, options)
+    dialogue = dialogue_of(tokenizer, config.model, report, apart=apart(config.model, given))
+    tokens = fitting(config.length)(dialogue, groups, options)
     say(f"data: {report.summary()}")
     network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
     model = ready(network, tokens, config.model)
     if "model" not in given:
-        moved(network, place.device, place.dtype)
+        in_precision(network, place.dtype)
     found = score_all("logprobs", model, tokens, place.max_tokens)
     scored = list(_rows(tokens, found))
     _write(Path(config.score.output), scored)

@@ -5,9 +5,11 @@ help text, `title` the word that stands for the value in the help. A leaf withou
 default in the stage (`Config.defaults`), never in both. Groups check; they never change a value.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 Data = Annotated[str, Field(title="FILE_OR_NAME", description="A .jsonl or .jsonl.gz file, or the name of a data set.")]
@@ -25,7 +27,17 @@ MaxTokens = Annotated[
     ),
 ]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="Of everything random: weights, order, dropout, samples.")]
+ReferenceCache = Annotated[
+    str,
+    Field(
+        title="DIR",
+        description="Where the reference's log-probabilities are kept for other runs; auto: ACCORD_CACHE, else "
+        "~/.cache/accord; none: nowhere.",
+    ),
+]
 Threads = Annotated[int | None, Field(ge=1, description="CPU threads; not given: PyTorch's own choice.")]
+Steps = Annotated[int, Ge(1)] | Literal["epoch"]  # how often: every so many steps, or once an epoch
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow", "none"]
 
 
 class Conflict(ValueError):
@@ -61,7 +73,14 @@ class ModelOptions(Options):
     """Which model, and how it is loaded."""
 
     panel: ClassVar[str] = "Model"
-    model: str = Field(title="DIR_OR_NAME", description="The model to start from: a Hugging Face directory or name.")
+    model: str = Field(
+        title="DIR_OR_NAME", description="The model to start from, or a LoRA adapter: a Hugging Face directory or name."
+    )
+    base_model: str | None = Field(
+        None,
+        title="DIR_OR_NAME",
+        description="If model is an adapter: the model it belongs to; not given: the one that its config names.",
+    )
     dtype: Literal["float32", "bf16"] | None = Field(
         None, description="Number type of the computation; not given: float32 on CPU, bf16 on GPU."
     )
@@ -73,9 +92,10 @@ class ModelOptions(Options):
     chat_template_kwargs: dict[str, JsonValue] = Field(
         {}, title="JSON", description="Variables for the chat template, as '{\"enable_thinking\": false}'."
     )
-    layout: Literal["auto", "tree", "rows"] = Field(
+    layout: Literal["auto", "tree", "cache", "rows"] = Field(
         "auto",
-        description="Compute the completions of a prompt in one row (tree), one by one (rows), or what costs less.",
+        description="Compute the completions of a prompt in one row with it (tree), as rows on its keys and values "
+        "(cache), one by one (rows), or what costs least.",
     )
 
 
@@ -112,12 +132,17 @@ class DataOptions(ReadOptions):
     eval_data: str | None = Field(
         None, title="FILE_OR_NAME", description="Held-out data of its own, instead of a share of the training data."
     )
+    eval_split: str | None = Field(
+        None, title="NAME", description="Which split of a named eval_data; not given: the one of split."
+    )
     shuffle: bool = Field(True, description="A new order in every epoch, from the seed; false keeps the file's.")
 
     @model_validator(mode="after")
     def one_held_out_set(self) -> Self:
         if self.eval_data is not None and self.validation > 0:
             raise Conflict("validation", "not together with eval_data", "give one of the two")
+        if self.eval_split is not None and self.eval_data is None:
+            raise Conflict("eval_split", "a split of nothing, as no eval_data is given", "give eval_data too")
         return self
 
 
@@ -163,51 +188,178 @@ class TrainOptions(Options):
         return self
 
 
+class AdapterOptions(Options):
+    """A LoRA adapter instead of the whole model: a few small matrices are trained, the model itself is frozen."""
+
+    panel: ClassVar[str] = "Adapter"
+    lora_r: int | None = Field(
+        None, ge=1, description="Rank of a new LoRA adapter, which alone is trained; not given: the whole model is."
+    )
+    lora_alpha: int = Field(32, ge=1, description="The adapter's part is multiplied by lora_alpha / lora_r.")
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Dropout of the adapter's input while it is trained, of a continued one too."
+    )
+    lora_target_modules: str | list[str] = Field(
+        "all-linear",
+        title="NAME[,NAME]",
+        description="The layers that get an adapter: the ends of their names, or all-linear: every linear layer but "
+        "the output layer.",
+    )
+    use_rslora: bool = Field(False, description="Multiply by lora_alpha / sqrt(lora_r) instead (rank-stabilised).")
+    use_dora: bool = Field(False, description="Train the magnitudes of the adapted weights as well (DoRA).")
+    load_in_4bit: bool = Field(
+        False, description="Keep the frozen model in 4-bit NF4 (QLoRA); needs an adapter, and bitsandbytes installed."
+    )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """`lora_target_modules`, name by name."""
+        given = self.lora_target_modules
+        words = given.split(",") if isinstance(given, str) else given
+        return tuple(word.strip() for word in words if word.strip())
+
+    @model_validator(mode="after")
+    def with_a_rank(self) -> Self:
+        for key in ("lora_alpha", "lora_target_modules", "use_rslora", "use_dora"):
+            if self.lora_r is None and getattr(self, key) != type(self).model_fields[key].default:
+                what = "would not be used: it is of a new adapter, and lora_r is not given"
+                raise Conflict(key, what, "give lora_r too (16 is usual), or leave it out")
+        if not self.targets or ("all-linear" in self.targets and len(self.targets) > 1):
+            what = "all-linear beside other names" if self.targets else "names no layer"
+            raise Conflict("lora_target_modules", what, "all-linear alone, or names such as q_proj,v_proj")
+        return self
+
+
 class RunOptions(Options):
     """The run folder, and what is written into it when."""
 
     panel: ClassVar[str] = "Run"
     output_dir: str = Field(title="DIR", description="The run folder: the trained model, its config, metrics, curves.")
-    logging_steps: int = Field(10, ge=1, description="Write metrics every so many steps.")
-    eval_steps: int | None = Field(
-        None, ge=1, description="Evaluate on the held-out data every so many steps; not given: at the end only."
+    logging_steps: Steps = Field(
+        10, title="INTEGER|epoch", description="Write metrics every so many steps, or once an epoch."
     )
-    save_steps: int = Field(500, ge=1, description="Write a checkpoint every so many steps.")
-    save_total_limit: int = Field(2, ge=2, description="Checkpoints kept; the oldest goes when a new one is safe.")
+    eval_steps: Steps | None = Field(
+        None,
+        title="INTEGER|epoch",
+        description="Evaluate on the held-out data every so many steps, or once an epoch; not given: at the end only.",
+    )
+    save_steps: Steps | None = Field(
+        500,
+        title="INTEGER|epoch",
+        description="Write a checkpoint every so many steps, or once an epoch; none: at the end only.",
+    )
+    save_total_limit: int | None = Field(
+        2, ge=2, description="Checkpoints kept; the oldest goes when a new one is safe; none: all stay."
+    )
     resume: bool | str = Field(
         False,
         title="[PATH]",
         description="Continue from the newest checkpoint in output_dir, or from this one; with none yet, start anew.",
     )
-    report_to: Literal["tensorboard", "none"] = Field(
-        "tensorboard", description="Where curves are shown besides metrics.jsonl and curves.png."
+    report_to: list[Tracker] = Field(
+        ["tensorboard"],
+        min_length=1,
+        title="NAME[,NAME]",
+        description="Where curves are shown besides metrics.jsonl and curves.png, several with commas.",
+    )
+    run_name: str | None = Field(
+        None, title="NAME", description="The run's name in wandb, trackio, mlflow; not given: that of output_dir."
+    )
+    project: str | None = Field(
+        None,
+        title="NAME",
+        description="Their project or experiment; not given: what WANDB_PROJECT, TRACKIO_PROJECT or "
+        "MLFLOW_EXPERIMENT_NAME say, else accord.",
+    )
+    push_to_hub: str | None = Field(
+        None,
+        title="USER/NAME",
+        description="Upload the trained model to this repository of the Hugging Face hub, made private if it is new.",
     )
     dry_run: bool = Field(False, description="Only say what would be trained: groups, tokens, steps, memory, time.")
     samples: int = Field(4, ge=0, description="Prompts that the model answers before and after training; 0 = none.")
     sample_tokens: int = Field(64, ge=1, description="Longest such answer, in tokens.")
     threads: Threads = None
 
+    @model_validator(mode="after")
+    def none_alone(self) -> Self:
+        if "none" in self.report_to and len(self.report_to) > 1:
+            raise Conflict("report_to", "none together with trackers", "none alone, or only the trackers")
+        return self
 
-class PreferenceOptions(Options):
-    """How comparisons become a loss."""
 
-    panel: ClassVar[str] = "Preference"
-    reference: str | None = Field(
-        None, title="DIR_OR_NAME", description="The frozen reference model; not given: the starting model itself."
+# Held-out figures whose direction is known: True where more is better.
+DIRECTIONS = {
+    "loss": False, "bits_per_token": False, "mean_token_accuracy": True, "rewards/accuracies": True,
+    "rewards/margins": True,
+}  # fmt: skip
+
+
+class BestOptions(Options):
+    """Which step was best on the held-out data, and what follows from it. Needs eval_steps and held-out data."""
+
+    panel: ClassVar[str] = "Best step"
+    metric_for_best_model: str | None = Field(
+        None,
+        title="NAME",
+        description="The held-out figure that says which step was best, as rewards/accuracies; not given: loss, where "
+        "one of the next two asks for it.",
     )
-    loss_type: str = Field("sigmoid", title="NAME", description="The loss of a pair: sigmoid is DPO.")
-    beta: float = Field(
-        0.1, gt=0, description="Strength of the pull to the reference: small beta, far from the reference."
+    greater_is_better: bool | None = Field(
+        None, description="The figure's direction; not given: accuracies and margins up, losses down."
     )
+    load_best_model_at_end: bool = Field(
+        False, description="Keep the weights of the best step, and save them in the end instead of the last ones."
+    )
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="Stop after so many evaluations in a row without a better figure."
+    )
+    early_stopping_threshold: float = Field(
+        0.0, ge=0, description="By how much a figure must be better to start the patience anew."
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the best step is looked for at all."""
+        return bool(self.metric_for_best_model or self.load_best_model_at_end or self.early_stopping_patience)
 
     @model_validator(mode="after")
-    def known_loss(self) -> Self:
-        from accord.maths.preference import PAIR_LOSSES  # here, not above: it imports torch, and help must not
-
-        if self.loss_type not in PAIR_LOSSES:
-            fix = f"loss_type must be one of {', '.join(PAIR_LOSSES)}"
-            raise Conflict("loss_type", f"{self.loss_type!r} is not one of the choices", fix)
+    def of_something(self) -> Self:
+        if self.greater_is_better is not None and not self.wanted:
+            what = "the direction of nothing, as no metric_for_best_model is given"
+            raise Conflict("greater_is_better", what, "give metric_for_best_model too")
+        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
+        known = DIRECTIONS.get(metric)
+        if self.wanted and known is None and self.greater_is_better is None:
+            raise Conflict("metric_for_best_model", f"which direction of {metric} is better?", "give greater_is_better")
+        if None not in (known, self.greater_is_better) and known != self.greater_is_better:
+            what = f"{metric} is better the {'greater' if known else 'smaller'} it is"
+            raise Conflict("greater_is_better", what, "leave it out")
+        if self.early_stopping_threshold > 0 and self.early_stopping_patience is None:
+            raise Conflict("early_stopping_threshold", "without early_stopping_patience", "give both, or leave it out")
         return self
+
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
+
+    class TableOptions(Options):
+        """Where a table goes besides the terminal."""
+
+        panel: ClassVar[str] = "Output"
+        json: str | None = Field(  # type: ignore[assignment]
+            None, title="FILE|-", description="Write the table as JSON to this file too; - for standard output instead."
+        )
+
+
+class SweepOptions(Options):
+    """Which runs, and whether they are only listed."""
+
+    panel: ClassVar[str] = "Sweep"
+    file: str = Field(
+        title="FILE.yaml", description="A stage's options and its `command:`; a list stands for values to try."
+    )
+    dry_run: bool = Field(False, description="Only list the runs, and which are done.")
 
 
 class DemonstrationOptions(Options):
@@ -282,6 +434,32 @@ class ScoreOptions(Options):
     output: str = Field(title="FILE", description="The .jsonl file to write: one line a completion.")
     max_tokens: MaxTokens = None
     threads: Threads = None
+
+
+class CacheOptions(Options):
+    """What is listed, and whether it is removed."""
+
+    panel: ClassVar[str] = "Cache"
+    reference_cache: ReferenceCache = "auto"
+    clear: bool = Field(False, description="Remove what is listed.")
+    older_than: float | None = Field(
+        None, ge=0, title="DAYS", description="List only what was not used for so many days; not given: all."
+    )
+
+
+class MergeOptions(Options):
+    """An adapter and what it is merged into."""
+
+    panel: ClassVar[str] = "Merge"
+    adapter: str = Field(title="DIR_OR_NAME", description="The LoRA adapter.")
+    base_model: str | None = Field(
+        None, title="DIR_OR_NAME", description="The model it belongs to; not given: the one that its config names."
+    )
+    output_dir: str = Field(title="DIR", description="Where the merged model is written.")
+    dtype: Literal["float32", "bf16"] | None = Field(
+        None, description="Number type of the merged weights; not given: that of the model it belongs to."
+    )
+    trust_remote_code: bool = Field(False, description="Run Python code that lies in the model directory.")
 
 
 class DemoOptions(Options):

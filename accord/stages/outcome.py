@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -48,27 +48,44 @@ def write_samples(session: Session, step: int) -> None:
     session.folder.add_samples(step, rows)
 
 
-def summarise(
-    session: Session, before: Evaluation | None, after: Evaluation | None, metrics: Mapping[str, float], seconds: float
-) -> dict[str, Any]:
-    now = after.to_json()["figures"] if after else {}
-    was = before.to_json()["figures"] if before else {}
+class Training(NamedTuple):
+    """How the training of a run went."""
+
+    steps: int
+    seconds: float  # of training, earlier processes counted in
+    before: Evaluation | None  # held-out figures before the first step
+    after: Evaluation | None  # and of the model that is saved
+    best: dict[str, Any] | None  # which step was best, by what; None where none is looked for
+    ended: str | None  # why it ended before its last step, where it did
+
+
+def summarise(session: Session, went: Training, metrics: Mapping[str, float]) -> dict[str, Any]:
+    now = went.after.to_json()["figures"] if went.after else {}
+    was = went.before.to_json()["figures"] if went.before else {}
     held = {name: {"before": was.get(name), "after": figure} for name, figure in now.items()}
     return {
         "command": session.command,
-        "steps": session.total,
-        "seconds": seconds,
+        "steps": went.steps,
+        "seconds": went.seconds,
         "train_groups": session.begun.data.trained,
-        "held_out_groups": after.groups if after else 0,
+        "held_out_groups": went.after.groups if went.after else 0,
         "held_out": held,
+        "best": went.best,
+        "ended": went.ended,
         "metrics": dict(metrics),
         "data": {"fingerprint": session.begun.data.fingerprint, "report": session.begun.data.report.summary()},
         "layout": session.begun.model.layout,
     }
 
 
-def report(session: Session, before: Evaluation | None, after: Evaluation | None, seconds: float) -> None:
-    say(f"{session.total} steps in {seconds:.0f} s; the model and all about the run: {session.folder.path}")
+def report(session: Session, went: Training) -> None:
+    if went.ended:
+        say(f"ended after step {went.steps} of {session.total}: {went.ended}")
+    say(f"{went.steps} steps in {went.seconds:.0f} s; the model and all about the run: {session.folder.path}")
+    if went.best is not None and went.best["step"]:
+        what = "which is saved" if went.best["saved"] else "the last is saved"
+        say(f"best step by held-out {went.best['metric']}: {went.best['step']} ({went.best['value']:.4f}), {what}")
+    before, after = went.before, went.after
     if after is None:
         say("no held-out data: --validation 0.1 would have said how good the model is")
         return

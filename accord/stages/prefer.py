@@ -1,99 +1,96 @@
-"""`accord dpo`: losses on pairs of completions, equations 12 to 14."""
+"""`accord dpo`: losses on pairs, labelled completions and rankings; equations 7 and 12 to 14."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from accord.data.batches import arrange
-from accord.data.choose import pairs
-from accord.errors import IntegrityError
-from accord.maths.preference import PAIR_LOSSES, hyperparameters
-from accord.models.layout import ROUNDING
-from accord.models.logprobs import LanguageModel, logprobs, resting
-from accord.models.reference import ReferenceLogprobs
+from accord.data.batches import Batch
+from accord.data.choose import labelled, pairs, rankings
+from accord.data.dialogue import TokenGroup
+from accord.data.mismatch import mismatched
 from accord.records import Group, RecordError
 from accord.stages.config import DpoConfig
 from accord.stages.course import course_of
 from accord.stages.dry import carry_out
+from accord.stages.load_data import fitting
+from accord.stages.losses import ChosenLoss, Kind, chosen_loss
 from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
-from accord.stages.score_all import score_all
+from accord.stages.reference import other_model, reference_of
 from accord.stages.session import Begun, Session, begin
-from accord.stages.setup import Given, fitting, moved, network_of, ready
-from accord.training.objectives import Preference
+from accord.stages.setup import Given
+from accord.training.labels import LabelObjective
+from accord.training.moving import MovingReference
+from accord.training.objectives import Objective
+from accord.training.preferences import PairObjective
+from accord.training.rankings import RankingObjective
+from accord.training.scores import Reference
 
-REFERENCE_FILE = "reference.safetensors"
+SAYS: dict[Kind, tuple[Callable[[Group], Sequence[object]], str]] = {
+    "pairs": (pairs, "no ranks or ratings say which completion is better"),
+    "labels": (labelled, "no labels, ranks or ratings say which completions are good"),
+    "rankings": (rankings, "no ranks or ratings put the completions in order"),
+}
 
 
-def comparison(group: Group) -> Group:
-    """The group itself, if it holds a preference. RecordError where it does not."""
-    if pairs(group):
+def comparison(kind: Kind, group: Group) -> Group:
+    """The group itself, if it holds what such a loss learns from. RecordError where it does not."""
+    found, what = SAYS[kind]
+    if found(group):
         return group
-    what = "no completion is preferred to another" if group.judgements else "no ranks or ratings say which is better"
+    what = "no completion is preferred to another" if group.judgements else what
     raise RecordError(what, origin=group.source, fix="drop the row, or run with --on_bad_row drop")
 
 
 def run(config: DpoConfig, given: Given) -> Result | None:
-    """Trains on all pairs of different rank of every group. None after a dry run."""
-    with begin("dpo", config, given, comparison, fitting(config.length)) as begun:
-        options = config.preference
-        needs = PAIR_LOSSES[options.loss_type].needs_reference and not config.run.dry_run
-        reference = _reference(config, given, begun) if needs else None
-        objective = Preference(options.loss_type, reference, _hyper(config))
+    """Trains on what the loss takes of every group. None after a dry run."""
+    loss = chosen_loss(config.preference)
+    with begin("dpo", config, given, partial(comparison, loss.kind), fitting(config.length)) as begun:
         data = begun.data
+        borrowed = _borrowed(config, loss, begun)
+        reference = _reference(config, given, begun, loss, [*data.groups, *borrowed])
+        objective = _objective(loss, reference, begun, borrowed)
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
-        return carry_out(Session("dpo", config, begun, course, objective, prompts_of(data)))
+        session = Session("dpo", config, begun, course, objective, prompts_of(data))
+        if isinstance(reference, MovingReference):
+            session.after_step, session.extra_state = reference.after_step, {"reference": reference}
+        return carry_out(session)
 
 
-def _hyper(config: DpoConfig) -> dict[str, float]:
-    """The loss's own hyper-parameters, as the options have them."""
+def _borrowed(config: DpoConfig, loss: ChosenLoss, begun: Begun) -> list[TokenGroup]:
+    """Every group's prompt with completions of another, where the loss wants them: held-out ones among themselves."""
+    if loss.kind != "labels" or not loss.terms[0].row.mismatched:
+        return []
+    groups, longest = begun.data.groups, config.data.max_length or max(group.length for group in begun.data.groups)
+    train, held = groups[: begun.data.trained], groups[begun.data.trained :]
+    return [*mismatched(train, max_length=longest), *(mismatched(held, max_length=longest) if held else [])]
+
+
+def _reference(
+    config: DpoConfig, given: Given, begun: Begun, loss: ChosenLoss, groups: Sequence[TokenGroup]
+) -> Reference | None:
+    if not loss.needs_reference or config.run.dry_run:
+        return None
     options = config.preference
-    return {name: getattr(options, name, default) for name, default in hyperparameters(options.loss_type).items()}
+    if options.sync_reference == "none":
+        return reference_of(config, given, begun, groups)
+    own = options.reference is None and "reference" not in given
+    start = begun.model if own else other_model(config, given, begun)
+    sync, alpha, every = options.sync_reference, options.sync_alpha, options.sync_steps
+    return MovingReference(start, begun.weights.masters, sync=sync, alpha=alpha, every=every)
 
 
-def _reference(config: DpoConfig, given: Given, begun: Begun) -> ReferenceLogprobs:
-    """The reference's log-probabilities of all groups: the run's own file, or computed once and kept there."""
-    assert begun.folder is not None
-    path, fingerprint = begun.folder.path / REFERENCE_FILE, begun.data.fingerprint
-    kept = ReferenceLogprobs.load(path, fingerprint) if config.run.resume else None
-    if kept is not None:
-        return kept
-    own = config.preference.reference is None and "reference" not in given
-    model = begun.model if own else _other(config, given, begun)
-    found = score_all("reference", model, begun.data.groups, begun.place.max_tokens)
-    found.save(path, fingerprint)
-    if own:
-        check_start(begun, found)
-    return found
+def _objective(
+    loss: ChosenLoss, reference: Reference | None, begun: Begun, borrowed: Sequence[TokenGroup]
+) -> Objective:
+    if loss.kind == "pairs":
+        return PairObjective(loss.terms, reference, loss.modifiers)
+    if loss.kind == "rankings":
+        return RankingObjective(loss.terms[0], reference)
+    groups = [*begun.data.groups, *borrowed]
 
+    def others(places: Sequence[int]) -> Iterator[Batch]:
+        return begun.cut(groups, [len(begun.data.groups) + place for place in places])
 
-def _other(config: DpoConfig, given: Given, begun: Begun) -> LanguageModel:
-    name = config.preference.reference or "<object>"
-    network = network_of(name, given.get("reference"), begun.tokenizer, config.model, begun.place)
-    model = ready(network, begun.data.groups, config.model)
-    if "reference" not in given:
-        moved(network, begun.place.device, begun.place.dtype)
-    return model
-
-
-@torch.no_grad()
-def check_start(begun: Begun, reference: ReferenceLogprobs) -> None:
-    """Before step 1 policy and reference are the same model: every token's log-ratio is within rounding of 0.
-
-    IntegrityError where it is not: the numbers of such a run would mean nothing.
-    """
-    model, groups = begun.model, begun.data.groups
-    place = max(begun.data.train, key=lambda i: groups[i].length)
-    batch = arrange([groups[place]], model.layout, indices=[place]).to(model.device)
-    with model.segmented(), resting(model.network):
-        own = logprobs(model, batch).token.token.cpu()
-    first, count = int(reference.first[place]), len(groups[place].completions)
-    start = int(reference.end[first - 1]) if first else 0
-    gap = (own - reference.token[start : int(reference.end[first + count - 1])]).abs()
-    largest, mean = ROUNDING[begun.place.dtype]
-    if not (gap.max() <= largest and gap.mean() <= mean):
-        raise IntegrityError(
-            f"policy and reference are the same model, and differ by {gap.max():.2g} nats in a token",
-            where=f"step 0, {groups[place].group.source}",
-            fix="the model does not give the same numbers twice; tell us which one it is",
-        )
+    return LabelObjective(loss.terms[0], reference, others if borrowed else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accord.data.encode import Ids
 from accord.data.order import prompt_key
-from accord.stages.setup import Data
+from accord.stages.load_data import Data
 
 
 def prompts_of(data: Data, most: int = 64) -> list[Ids]:

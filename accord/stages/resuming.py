@@ -11,8 +11,8 @@ from accord.training.run import RunFolder
 
 # Options that do not change what a run computes: they may differ when it is resumed.
 FREE = {
-    "output_dir", "resume", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to", "samples",
-    "sample_tokens", "threads", "dry_run",
+    "output_dir", "push_to_hub", "resume", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to",
+    "run_name", "project", "reference_cache", "samples", "sample_tokens", "threads", "dry_run",
 }  # fmt: skip
 
 
@@ -24,9 +24,13 @@ def check_resumed(folder: RunFolder, config: TrainingConfig) -> None:
     # Read as YAML, not as a config: an object that Python passed cannot be given in a file.
     before, now = yaml.safe_load(path.read_text(encoding="utf-8")), flat(config)
     schedule = now.get("lr_scheduler_type")
-    free = FREE | ({"max_steps", "num_train_epochs"} if schedule in ("constant", "inverse_sqrt") else set())
+    # What is evaluated when, decides which step is best.
+    fixed = {"eval_steps"} if config.best.wanted else set()
+    free = FREE - fixed | ({"max_steps", "num_train_epochs"} if schedule in ("constant", "inverse_sqrt") else set())
     differ = [
-        f"{key} was {before.get(key)}, is {now[key]}" for key in now if key not in free and before.get(key) != now[key]
+        f"{key} was {_said(before.get(key))}, is {_said(now[key])}"
+        for key in now
+        if key not in free and before.get(key) != now[key]
     ]
     if differ:
         raise InputError(
@@ -34,3 +38,7 @@ def check_resumed(folder: RunFolder, config: TrainingConfig) -> None:
             where=str(folder.path),
             fix="resume with the same options, or train anew in another --output_dir",
         )
+
+
+def _said(value: object) -> object:
+    return "not given" if value is None else value

@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-import torch
+import numpy as np
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from accord.data.batches import Batch, micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids
+from accord.models.experts import check_balance
 from accord.models.logprobs import LanguageModel
+from accord.stages.callbacks import Callback, callbacks_of
 from accord.stages.config import TrainingConfig
 from accord.stages.course import Course
 from accord.stages.evaluation import Evaluation, evaluate
+from accord.stages.hub import check_hub
+from accord.stages.load_data import Data, Take, Tokenise, dialogue_of, load_data, within_context
 from accord.stages.options import TrainOptions
+from accord.stages.policy import check_adapter, policy_of
 from accord.stages.resolve import dump
 from accord.stages.resuming import check_resumed
-from accord.stages.setup import (
-    Data,
-    Given,
-    Machine,
-    Take,
-    Tokenise,
-    dialogue_of,
-    load_data,
-    machine,
-    moved,
-    network_of,
-    ready,
-    say,
-    tokenizer_of,
-    within_context,
-)
+from accord.stages.setup import Given, Machine, apart, machine, ready, say, tokenizer_of
 from accord.stages.trainable import weights_of
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights
 from accord.training.run import RunFolder
+from accord.training.trackers import require
+
+
+class Extra(Protocol):
+    """Something with tensors that a checkpoint keeps."""
+
+    def state_tensors(self) -> Mapping[str, Tensor]: ...
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None: ...
 
 
 @dataclass
@@ -53,10 +53,13 @@ class Begun:
     model: LanguageModel
     weights: Weights
     place: Machine
+    callbacks: Sequence[Callback] = ()
 
     def cut(self, groups: Sequence[TokenGroup], places: Sequence[int]) -> Iterator[Batch]:
         """Micro-batches of these places of `groups`, as the machine and the model take them."""
-        return micro_batches(groups, places, max_tokens=self.place.max_tokens, layout=self.model.layout)
+        return micro_batches(
+            groups, places, max_tokens=self.place.max_tokens, layout=self.model.layout, start=self.model.start
+        )
 
 
 @dataclass
@@ -69,6 +72,8 @@ class Session:
     course: Course
     held_objective: Objective
     prompts: Sequence[Ids]  # token ids to sample from, before and after
+    after_step: Callable[[int], None] | None = None  # called with the number of steps done, after every step
+    extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
 
     @property
     def total(self) -> int:
@@ -102,12 +107,18 @@ def begin(
     command: str, config: TrainingConfig, given: Given, take: Take, tokenise: Tokenise, **how: Any
 ) -> Iterator[Begun]:
     """Reads the data, claims the run folder and holds it, loads the model. how: options of the Dialogue."""
+    require(config.run.report_to)
+    callbacks = callbacks_of(given)
     place = machine(config.model, threads=config.run.threads, max_tokens=config.train.max_tokens)
+    check_adapter(config, given)
+    if config.run.push_to_hub is not None and not config.run.dry_run:
+        check_hub(config.run.push_to_hub)
     tokenizer = tokenizer_of(config.model, given)
+    encoder = apart(config.model, given)
     data = load_data(
         within_context(config.data, config.model, given),
         given,
-        lambda to: dialogue_of(tokenizer, config.model, to, **how),
+        lambda to: dialogue_of(tokenizer, config.model, to, apart=encoder, **how),
         take=take,
         tokenise=tokenise,
     )
@@ -116,10 +127,15 @@ def begin(
     try:
         if folder is not None:
             claim(folder, command, config, data)
-        network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
-        moved(network, place.device, torch.float32)  # the masters are float32; `weights_of` makes the rest
-        model = ready(network, data.groups, config.model)
-        yield Begun(tokenizer, data, folder, model, weights_of(network, config.train, place.dtype), place)
+        network = policy_of(config, given, tokenizer, place)
+        model = ready(network, data.groups, config.model, keeps=not config.train.gradient_checkpointing)
+        check_balance(network, np.concatenate([data.groups[0].prompt, data.groups[0].completions[0].ids]))
+        weights = weights_of(network, config.train, place.dtype)
+        yield Begun(tokenizer, data, folder, model, weights, place, callbacks)
+    except BaseException:
+        if folder is not None:
+            folder.close(failed=True)
+        raise
     finally:
         if folder is not None:
             folder.close()

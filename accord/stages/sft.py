@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from accord.data.choose import demonstration, document
 from accord.data.report import DataReport
+from accord.errors import InputError
 from accord.stages.config import SftConfig
 from accord.stages.course import Course, course_of, mixed_course
 from accord.stages.dry import carry_out
+from accord.stages.load_data import dialogue_of, fingerprint, fitting, read, take_all, within_context
 from accord.stages.outcome import Result
 from accord.stages.pretrain import packed
 from accord.stages.prompts import prompts_of
 from accord.stages.session import Begun, Session, begin
-from accord.stages.setup import Given, dialogue_of, fingerprint, fitting, read, say, take_all, within_context
+from accord.stages.setup import Given, apart, say
 from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 
 
 def run(config: SftConfig, given: Given) -> Result | None:
     """Trains on the best completion of every group. None after a dry run."""
+    _check_decoder(config, given)
     with begin("sft", config, given, demonstration, fitting(config.length), turns=config.demonstration.turns) as begun:
         session = Session("sft", config, begun, _course(config, given, begun), Likelihood(), prompts_of(begun.data))
         return carry_out(session)
+
+
+def _check_decoder(config: SftConfig, given: Given) -> None:
+    asked = {"lm_alpha": config.demonstration.lm_alpha > 0, "mix": config.demonstration.mix is not None}
+    if any(asked.values()) and apart(config.model, given):
+        what = "a language-model loss on whole texts needs a model that only decodes; this one has an encoder"
+        raise InputError(what, where=next(name for name, is_asked in asked.items() if is_asked), fix="leave it out")
 
 
 def _course(config: SftConfig, given: Given, begun: Begun) -> Course:

@@ -9,20 +9,28 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from accord.models.adapters import dropouts, is_adapted
 from accord.stages.options import TrainOptions
 from accord.training.averaging import AVERAGES, Average
 from accord.training.optimizer import Recipe, Weights, options_of, recipe
+
+# Attributes of modules that draw at random in training mode and are no modules themselves.
+DROPPING = ("attention_dropout", "attn_pdrop", "dropout", "activation_dropout", "layerdrop", "jitter_noise")
 
 
 def weights_of(network: PreTrainedModel, train: TrainOptions, dtype: torch.dtype) -> Weights:
     """The network's parameters made trainable in `dtype`, with optimiser and average."""
     # Dropout is off unless asked for. Checkpointing works in training mode only; dropout of 0 does nothing there.
-    network.train(train.dropout or train.gradient_checkpointing)
+    network.train(train.dropout or train.gradient_checkpointing or bool(dropouts(network)))
     if train.gradient_checkpointing:
+        # Not the reentrant kind: that needs inputs with a gradient, which a frozen embedding does not give.
         network.gradient_checkpointing_enable({"use_reentrant": False})
-        if not train.dropout:
-            _silence_dropout(network)
-    return Weights.of(network, optimizer_recipe(train), dtype=dtype, average=_average(train))
+    if network.training and not train.dropout:
+        _silence_dropout(network, spare=dropouts(network))
+    frozen_is_saved = not is_adapted(network)
+    return Weights.of(
+        network, optimizer_recipe(train), dtype=dtype, average=_average(train), widen_frozen=frozen_is_saved
+    )
 
 
 def optimizer_recipe(train: TrainOptions) -> Recipe:
@@ -45,10 +53,10 @@ def _average(train: TrainOptions) -> Callable[[Mapping[str, nn.Parameter]], Aver
     return choices[train.average]
 
 
-def _silence_dropout(network: PreTrainedModel) -> None:
+def _silence_dropout(network: PreTrainedModel, *, spare: set[nn.Module]) -> None:
     for module in network.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout) and module not in spare:
             module.p = 0.0
-        for name in ("attention_dropout", "attn_pdrop"):  # read by attention functions, not modules
+        for name in DROPPING:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)

@@ -2,74 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Literal
 
-from accord.errors import InputError
+from accord.models.adapters import base_name, is_adapted
 from accord.models.load import save
+from accord.stages.best import check_figure, choose, observe, patience_ended, summary_of
+from accord.stages.callbacks import go_on
 from accord.stages.card import model_card
 from accord.stages.evaluation import Evaluation
-from accord.stages.outcome import Result, report, summarise, write_samples
+from accord.stages.hub import push
+from accord.stages.outcome import Result, Training, report, summarise, write_samples
+from accord.stages.resolve import flat
 from accord.stages.session import Session, held_out
 from accord.stages.setup import say
-from accord.training import checkpoint
+from accord.stages.state import State, resume, save_checkpoint
 from accord.training.loop import StepResult, fit
 from accord.training.progress import Progress
 from accord.training.schedule import SCHEDULES, warmup_count
 from accord.training.window import Window
 
-
-@dataclass
-class State:
-    """Where a run stands, beside its weights: all that a checkpoint keeps. Random draws come from (seed, step)."""
-
-    done: int = 0
-    seconds: float = 0.0  # of training, earlier processes counted in
-    before: Evaluation | None = None  # held-out figures before the first step
-    window: Window = field(default_factory=Window)
-    latest: dict[str, float] = field(default_factory=dict)  # the last log line
+BY_CALLBACK = "a callback returned False"
 
 
 def train(session: Session) -> Result:
     """Trains, evaluates, saves; gives the trained model."""
-    folder, run, weights = session.folder, session.config.run, session.begun.weights
+    run, weights = session.config.run, session.begun.weights
     state = resume(session) if run.resume else State()
-    if run.report_to == "tensorboard":
-        folder.open_tensorboard(state.done)
-    if state.done == 0:
-        write_samples(session, 0)
-        if session.begun.data.held:
-            state.before = held_out(session)
-            folder.log(0, 0.0, {}, state.before.flat())
-    _steps(session, state)
-    after = held_out(session) if session.begun.data.held else None
+    session.folder.report(
+        run.report_to, state.done, name=run.run_name, project=run.project, config=flat(session.config), tell=say
+    )
+    ended = _begin(session, state) if state.done == 0 else None
+    ended = ended or _steps(session, state)
+    after = _last_figures(session, state)
+    if session.config.best.load_best_model_at_end:
+        after = choose(session, state.best, state.done) or after
     with weights.averaged():
-        write_samples(session, session.total)
+        write_samples(session, state.done)
         weights.widen()
     session.begun.model.network.eval()
-    return _finish(session, state, after)
+    best = summary_of(session.config.best, state.best)
+    return _finish(session, state, Training(state.done, state.seconds, state.before, after, best, ended))
 
 
-def _finish(session: Session, state: State, after: Evaluation | None) -> Result:
+def _begin(session: Session, state: State) -> str | None:
+    """What is said of the model before its first step."""
+    write_samples(session, 0)
+    if not session.begun.data.held:
+        return None
+    state.before = held_out(session)
+    check_figure(session.config.best, state.before)
+    return None if _log(session, state, {}, state.before) else BY_CALLBACK
+
+
+def _last_figures(session: Session, state: State) -> Evaluation | None:
+    """The held-out figures of the weights as they are after the last step; logged, where they were not yet."""
+    if not session.begun.data.held:
+        return None
+    after = held_out(session)
+    if state.best.seen != state.done:
+        observe(session, state.best, state.done, after)
+        _log(session, state, {}, after)
+    return after
+
+
+def _log(session: Session, state: State, train: Mapping[str, float], held: Evaluation | None) -> bool:
+    """One line of metrics for the folder, the trackers and the callbacks; False where one of these ends the run."""
+    epoch = state.done / session.course.per_epoch
+    line = session.folder.log(state.done, epoch, train, held.flat() if held else {})
+    return go_on(session.begun.callbacks, line)
+
+
+def _finish(session: Session, state: State, went: Training) -> Result:
     folder, begun = session.folder, session.begun
-    figures = after.flat() if after else {}
-    if after is not None:
-        folder.log(session.total, session.total / session.course.per_epoch, {}, figures)
+    figures = went.after.flat() if went.after else {}
     metrics = state.latest | {f"eval_{name}": value for name, value in figures.items()}
-    summary = summarise(session, state.before, after, metrics, state.seconds)
-    save(begun.model.network, begun.tokenizer, folder.path)
+    summary = summarise(session, went, metrics)
+    network = begun.model.network
+    written = save(network, begun.tokenizer, folder.path)
     folder.write_json("summary.json", summary)
-    folder.write_text("README.md", model_card(session.command, session.config, summary))
+    base = base_name(network) if is_adapted(network) else None
+    folder.write_text("README.md", model_card(session.command, session.config, summary, base=base))
     folder.draw_curves(f"accord {session.command}: {folder.path.name}")
-    report(session, state.before, after, state.seconds)
-    return Result(begun.model.network, begun.tokenizer, metrics, folder.path, summary)
+    report(session, went)
+    if session.config.run.push_to_hub is not None:
+        push(session.config.run.push_to_hub, folder.path, [*written, "README.md"])
+    return Result(network, begun.tokenizer, metrics, folder.path, summary)
 
 
-def _steps(session: Session, state: State) -> None:
-    """The optimiser steps that are left, each logged, evaluated and saved where that is due."""
+def _steps(session: Session, state: State) -> str | None:
+    """The optimiser steps that are left, each logged, evaluated and saved where that is due; why they ended early."""
     options = session.config.train
     steps = (session.course.at(index) for index in range(state.done, session.total))
+    ended = patience_ended(session.config.best, state.best)
+    if ended is not None:
+        return ended
     with Progress(session.command, session.total, start=state.done) as progress:
         results = fit(
             session.begun.model,
@@ -84,24 +111,39 @@ def _steps(session: Session, state: State) -> None:
             state.done = result.step
             state.seconds += result.seconds
             state.window.add(result)
+            if session.after_step is not None:
+                session.after_step(result.step)
             epoch = result.step / session.course.per_epoch
             progress.advance(result.step, epoch, result.loss, result.groups, result.tokens)
-            _due(session, state, result, epoch, progress)
+            ended = _due(session, state, result, progress)
+            if ended is not None:
+                return ended
+    return None
 
 
-def _due(session: Session, state: State, result: StepResult, epoch: float, progress: Progress) -> None:
-    run, last = session.config.run, result.step == session.total
-    logs = result.step % run.logging_steps == 0 or last
-    evaluates = bool(session.begun.data.held and run.eval_steps and result.step % run.eval_steps == 0 and not last)
+def _due(session: Session, state: State, result: StepResult, progress: Progress) -> str | None:
+    """What is due after a step; why the training ends with it, where it does."""
+    run, per_epoch, last = session.config.run, session.course.per_epoch, result.step == session.total
+    evaluates = bool(session.begun.data.held and is_due(run.eval_steps, result.step, per_epoch) and not last)
+    held = held_out(session) if evaluates else None
+    if held is not None:
+        observe(session, state.best, result.step, held)
+    ended = None if last else patience_ended(session.config.best, state.best)
+    logs = is_due(run.logging_steps, result.step, per_epoch) or last or ended is not None
     if logs:
         state.latest, state.window = state.window.read(), Window()
-    if logs or evaluates:
-        held = held_out(session).flat() if evaluates else {}
-        session.folder.log(result.step, epoch, state.latest if logs else {}, held)
+    if (logs or evaluates) and not _log(session, state, state.latest if logs else {}, held) and not last:
+        ended = ended or BY_CALLBACK
     if logs:
         progress.log()
-    if result.step % run.save_steps == 0 or last:
+    if is_due(run.save_steps, result.step, per_epoch) or last or ended is not None:
         save_checkpoint(session, state)
+    return ended
+
+
+def is_due(every: int | Literal["epoch"] | None, step: int, per_epoch: int) -> bool:
+    """Whether something that happens every so many steps, every epoch, or never, happens after this step."""
+    return every is not None and step % (per_epoch if every == "epoch" else every) == 0
 
 
 def _rate(session: Session) -> Callable[[int], float]:
@@ -109,52 +151,3 @@ def _rate(session: Session) -> Callable[[int], float]:
     options = session.config.train
     warmup, schedule = warmup_count(options.warmup_steps, session.total), SCHEDULES[options.lr_scheduler_type]
     return lambda step: options.learning_rate * schedule(step, session.total, warmup)
-
-
-def save_checkpoint(session: Session, state: State) -> None:
-    """Everything that resuming needs."""
-    checkpoint.save(
-        session.folder.path / "checkpoints",
-        state.done,
-        session.begun.weights.state_tensors(),
-        {
-            "fingerprint": session.begun.data.fingerprint,
-            "lines": session.folder.marks(),
-            "seconds": state.seconds,
-            "before": state.before and state.before.to_json(),
-            "window": state.window.to_json(),
-            "latest": state.latest,
-        },
-        run=session.folder.id,
-        keep=session.config.run.save_total_limit,
-    )
-
-
-def resume(session: Session) -> State:
-    """Puts the newest checkpoint into the session; where none is there yet, says so and starts anew."""
-    folder = session.folder
-    found = _checkpoint(session, folder.path / "checkpoints")
-    if found is None:
-        folder.take_back({})
-        return State()
-    if found.run != folder.id or found.state["fingerprint"] != session.begun.data.fingerprint:
-        what = "is of another run" if found.run != folder.id else "was trained on other data"
-        raise InputError(what, where=str(found.path), fix="resume with the data and folder that the run began with")
-    session.begun.weights.load_state_tensors({name: found.tensors(name) for name in found.files})
-    folder.take_back(found.state["lines"])
-    say(f"resuming after step {found.step} ({found.path})")
-    saved = found.state
-    before = saved["before"] and Evaluation.from_json(saved["before"])
-    return State(found.step, saved["seconds"], before, Window(saved["window"]), saved["latest"])
-
-
-def _checkpoint(session: Session, place: Path) -> checkpoint.Checkpoint | None:
-    checkpoint.sweep(place)
-    if isinstance(session.config.run.resume, str):
-        return checkpoint.load(Path(session.config.run.resume))
-    found, skipped = checkpoint.newest(place)
-    for one in skipped:
-        say(f"warning: {one.path.name} is damaged and was left out: {one.reason}")
-    if found is None:
-        say(f"no checkpoint yet in {place}: starting anew")
-    return found

@@ -14,7 +14,8 @@ from torch import Tensor
 from accord.data.batches import Batch, size
 from accord.errors import Diverged
 from accord.models.logprobs import LanguageModel
-from accord.training.objectives import Measured, Objective
+from accord.training.balance import Balance
+from accord.training.objectives import Coupled, Measured, Objective
 from accord.training.optimizer import Weights
 
 
@@ -37,11 +38,17 @@ class Sums:
         self._sums: dict[str, Tensor] = {}  # (2,) the sum and the weight
 
     def add(self, measured: Measured, prefix: str = "") -> None:
-        weight = measured.weight.double()
         for name, values in measured.values.items():
+            weight = measured.weight.double() * measured.only.get(name, 1.0)
             pair = torch.stack([(values.double() * weight).sum(), weight.sum()])
             held = self._sums.get(prefix + name)
             self._sums[prefix + name] = pair if held is None else held + pair
+
+    def add_to(self, name: str, share: Tensor) -> None:
+        """A micro-batch's share of a figure that the whole step has once."""
+        one = torch.stack([share.double(), torch.ones_like(share, dtype=torch.float64)])
+        held = self._sums.get(name)
+        self._sums[name] = one if held is None else held + one * one.new_tensor([1.0, 0.0])
 
     def read(self) -> dict[str, tuple[float, float]]:
         """name -> (weighted sum, weight), those without any weight left out; one transfer from the device."""
@@ -113,15 +120,34 @@ def _backward(model: LanguageModel, step: Step, sums: Sums, *, seed: tuple[int, 
     place = 0
     for part in step:
         whole = sum(part.objective.weight(batch) for batch in part.batches)
+        objective = _of_step(part.objective, model, part.batches, (*seed, place))
+        balance = Balance.of_step(model, part.batches)
         for batch in part.batches:
             torch.manual_seed(_mix(*seed, place))
             place += 1
-            measured = part.objective(model, batch.to(model.device))
+            measured = objective(model, batch.to(model.device))
             share = measured.loss * (part.coefficient / whole if whole else 0.0)
+            if measured.routing is not None and balance is not None:
+                aux = balance.value(measured.routing)
+                share = share + part.coefficient * balance.coefficient * aux
+                sums.add_to(f"{part.name}aux_loss", aux.detach())
             share.backward()
             loss += share.detach()
             sums.add(measured, part.name)
     return loss
+
+
+def _of_step(objective: Objective, model: LanguageModel, batches: Sequence[Batch], seed: tuple[int, ...]) -> Objective:
+    """The objective itself, or what it becomes once it has looked at the whole step."""
+    if not isinstance(objective, Coupled):
+        return objective
+    *run, place = seed
+
+    def begin(index: int) -> None:
+        torch.manual_seed(_mix(*run, place + index))
+
+    with torch.no_grad():
+        return objective.of_step(model, batches, begin)
 
 
 def _mix(*numbers: int) -> int:
@@ -146,21 +172,36 @@ class Held(NamedTuple):
     values: dict[str, NDArray[np.float64]]  # name -> (n,)
     weight: NDArray[np.float64]  # (n,)
     group: NDArray[np.int64]  # (n,)
+    only: dict[str, NDArray[np.float64]]  # name -> (n,) 1 where a row has this figure
+
+    def row_weight(self, name: str) -> NDArray[np.float64]:
+        """(n,) each row's share in the mean of a figure."""
+        return self.weight * self.only.get(name, 1.0)
 
 
 @torch.no_grad()
 def measure(model: LanguageModel, batches: Iterable[Batch], objective: Objective) -> Held:
-    """The objective's figures on every row of held-out data. The same numbers whatever the micro-batches."""
-    values: dict[str, list[Tensor]] = {}
-    weight: list[Tensor] = []
-    group: list[Tensor] = []
+    """The objective's figures on every row of held-out data. The same numbers whatever the micro-batches.
+
+    A loss that couples the groups of a step takes all held-out groups as one step.
+    """
+    found: list[Measured] = []
     with model.segmented():
+        if isinstance(objective, Coupled):
+            batches = list(batches)
+            objective = _of_step(objective, model, batches, (0, 0))
         for batch in batches:
-            measured = objective(model, batch.to(model.device))
-            for name, row in measured.values.items():
-                values.setdefault(name, []).append(row.double().cpu())
-            weight.append(measured.weight.double().cpu())
-            group.append(measured.group.cpu())
-    joined = {name: torch.cat(rows).numpy() for name, rows in values.items()}
-    empty = torch.zeros(0)
-    return Held(joined, torch.cat(weight or [empty]).numpy(), torch.cat(group or [empty.long()]).numpy())
+            found.append(objective(model, batch.to(model.device)))
+    names = found[0].values if found else {}
+    masked = found[0].only if found else {}
+    return Held(
+        {name: _joined([one.values[name] for one in found]) for name in names},
+        _joined([one.weight for one in found]),
+        _joined([one.group for one in found]).astype(np.int64),
+        {name: _joined([one.only[name] for one in found]) for name in masked},
+    )
+
+
+def _joined(parts: Sequence[Tensor]) -> NDArray[np.float64]:
+    rows: NDArray[np.float64] = torch.cat([part.double() for part in parts] or [torch.zeros(0)]).cpu().numpy()
+    return rows

@@ -121,7 +121,7 @@ class Weights:
         self.average = average
         self.swapped = False
         self.hooks: list[RemovableHandle] = []
-        self.frozen: list[nn.Parameter] = []  # floating-point parameters that are not trained
+        self.frozen: list[nn.Parameter] = []  # floating-point parameters that are not trained, and are widened
 
     @classmethod
     def of(
@@ -131,11 +131,13 @@ class Weights:
         *,
         dtype: torch.dtype = torch.float32,
         average: Callable[[Mapping[str, nn.Parameter]], Average] | None = None,
+        widen_frozen: bool = True,
     ) -> "Weights":
         """Takes the model over: its floating-point parameters become `dtype` (float32 or bfloat16), frozen ones too.
 
-        Load the model in float32 even for bf16: its storage becomes the masters', without a copy. InputError where
-        nothing is trainable.
+        Load what is trained in float32 even for bf16: its storage becomes the masters', without a copy. widen_frozen:
+        what `widen` does with the frozen ones; not needed where they are not saved. InputError where nothing is
+        trainable.
         """
         assert dtype in (torch.float32, torch.bfloat16)
         masters: dict[str, nn.Parameter] = {}
@@ -152,7 +154,8 @@ class Weights:
         if not masters:
             raise InputError("the model has no parameter to train", fix="unfreeze some, or add an adapter")
         weights = cls(masters, working, recipe(masters), average(masters) if average else None)
-        weights.frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+        frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+        weights.frozen = frozen if widen_frozen else []
         for parameter, master in zip(working, masters.values(), strict=False):
             weights.hooks.append(parameter.register_post_accumulate_grad_hook(hand_over(master)))
         return weights
@@ -160,7 +163,7 @@ class Weights:
     def widen(self) -> None:
         """Ends the training. The masters themselves become the model's parameters, so that what is saved is what was
         trained and not its rounding; inside averaged() they are the average, and stay it. Frozen parameters become
-        float32 too, with the values that they had in bf16.
+        float32 too (unless `of` was told otherwise), with the values that they had in bf16.
         """
         self.zero_grad()
         for hook in self.hooks:

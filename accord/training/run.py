@@ -1,7 +1,8 @@
 """The run folder: who owns it, what a run writes into it, and what resuming takes back out.
 
 run.json (which run), run.yaml (its resolved config), data_report.json, metrics.jsonl and samples.jsonl (one line each
-log step or sample), curves.png, tensorboard/, summary.json. Checkpoints and the model are written by others.
+log step or sample), curves.png, trackers.json (what finds the run at trackers), tensorboard/, summary.json.
+Checkpoints and the model are written by others.
 """
 
 from __future__ import annotations
@@ -13,17 +14,14 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from accord.errors import InputError, StorageError
-from accord.training import curves
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from accord.training import curves, trackers
 
 # What a run has written before its first step: a run that got no further leaves nothing to lose.
 BEFORE_STEP_1 = {"run.json", "run.lock", "run.yaml", "data_report.json", "samples.jsonl"}
@@ -36,7 +34,8 @@ class RunFolder:
         self.path = Path(path)
         self.id = ""
         self._lock: TextIO | None = None
-        self._tensorboard: SummaryWriter | None = None
+        self._reporters: trackers.Reporters | None = None
+        self._reached = 0  # the last step logged before `take_back`
 
     def claim(self, command: str, *, resume: bool = False) -> bool:
         """Takes the directory for a run of `command`; True where it continues the run that is there.
@@ -69,17 +68,18 @@ class RunFolder:
 
     def log(
         self, step: int, epoch: float, train: Mapping[str, float], held_out: Mapping[str, float] | None = None
-    ) -> None:
-        """One line of metrics.jsonl: step, epoch, time (seconds since 1970), `train`, and `held_out` as `eval_...`."""
+    ) -> dict[str, Any]:
+        """One line of metrics.jsonl: step, epoch, time (seconds since 1970), `train`, and `held_out` as `eval_...`.
+
+        It goes to the trackers too, and comes back.
+        """
         held_out = held_out or {}
-        now = time.time()
         named = {f"eval_{name}": value for name, value in held_out.items()}
-        self._append("metrics.jsonl", [{"step": step, "epoch": epoch, "time": now, **train, **named}])
-        if self._tensorboard:
-            for place, metrics in (("train", train), ("eval", held_out)):
-                for name, value in metrics.items():
-                    self._tensorboard.add_scalar(f"{place}/{name}", value, step, now)
-            self._tensorboard.flush()
+        line = {"step": step, "epoch": epoch, "time": time.time(), **train, **named}
+        self._append("metrics.jsonl", [line])
+        if self._reporters:
+            self._reporters.log(step, train, held_out)
+        return line
 
     def add_samples(self, step: int, samples: Iterable[Mapping[str, Any]]) -> None:
         """Lines of samples.jsonl: what the model wrote after `step` steps."""
@@ -95,16 +95,38 @@ class RunFolder:
 
     def take_back(self, marks: Mapping[str, int]) -> None:
         """Before resuming: removes the lines written since `marks`, all where it names none, and a half-written one."""
+        self._reached = max((line["step"] for line in self.metrics()), default=0)
         for name in ("metrics.jsonl", "samples.jsonl"):
             kept = self._lines(name)[: marks.get(name, 0)]
             self.write_text(name, "".join(_line(line) for line in kept))
 
-    def open_tensorboard(self, step: int = 0) -> None:
-        """From now on `log` also writes to tensorboard/; what is there of steps after `step` is hidden."""
-        from torch.utils.tensorboard import SummaryWriter
+    def report(
+        self,
+        to: Iterable[str],
+        step: int = 0,
+        *,
+        name: str | None = None,
+        project: str | None = None,
+        config: Mapping[str, object] | None = None,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        """From now on `log` also writes to these trackers; a resumed run goes on in the runs that it has there.
 
-        with _storage(self.path):
-            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1 if step else None)
+        step: steps done. tell: gets a line where a tracker fails later. ServiceError where one cannot be started.
+        """
+        held = self._tracked() if step else {}
+        self._reporters = trackers.Reporters(tell, self._reached if step else 0)
+        about = trackers.Run(self.path, project or "", name or self.path.name, config or {}, "", step)
+        for tracker in to:
+            if tracker != "none":
+                own = about._replace(held=held.get(tracker, ""))
+                self._reporters.trackers[tracker] = trackers.start(tracker, own)
+        self.write_json("trackers.json", held | self._reporters.ids)
+
+    def _tracked(self) -> dict[str, str]:
+        """By tracker: the id of this run there."""
+        file = self.path / "trackers.json"
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
     def draw_curves(self, title: str) -> None:
         """curves.png from metrics.jsonl; no file where nothing that it shows was logged."""
@@ -113,11 +135,11 @@ class RunFolder:
             if curves.draw(self.metrics(), title, aside):
                 os.replace(aside, self.path / "curves.png")
 
-    def close(self) -> None:
-        """Lets go of the directory."""
-        if self._tensorboard:
-            self._tensorboard.close()
-            self._tensorboard = None
+    def close(self, failed: bool = False) -> None:
+        """Lets go of the directory; trackers are told whether the run failed."""
+        if self._reporters:
+            self._reporters.close(failed)
+            self._reporters = None
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -126,7 +148,7 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        self.close(failed=error is not None)
 
     def _take_lock(self) -> None:
         # The system frees the lock when the process ends, however it ends; the file stays and says who had it last.

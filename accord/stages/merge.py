@@ -1,0 +1,80 @@
+"""`accord merge`: an adapter and its model become one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from accord.errors import InputError, IntegrityError
+from accord.models.adapter_files import adapter_directory, base_of, load_adapter
+from accord.models.adapters import merged
+from accord.models.layout import ROUNDING
+from accord.models.load import load_network, load_tokenizer, save, stored_dtype
+from accord.stages.config import MergeConfig
+from accord.stages.options import MergeOptions
+from accord.stages.setup import DTYPES, Given, say
+
+PROBE = 64  # tokens of the comparison of the adapter with what it was merged into
+
+
+@dataclass
+class Merged:
+    """What `accord merge` gives back to Python."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    output_dir: Path
+
+
+def run(config: MergeConfig, given: Given) -> Merged:
+    """Merges in float32, compares, and writes a whole model in the number type of the base, or the one asked for."""
+    options = config.merge
+    place = Path(options.output_dir)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise InputError("exists and is not empty", where=str(place), fix="take another --output_dir")
+    directory = adapter_directory(options.adapter)
+    if directory is None:
+        raise InputError("no adapter_config.json", where=options.adapter, fix="name the directory of a LoRA adapter")
+    base = base_of(directory, options.base_model)
+    dtype = DTYPES[options.dtype] if options.dtype else stored_dtype(base, trust_remote_code=options.trust_remote_code)
+    tokenizer = load_tokenizer(
+        options.adapter, trust_remote_code=options.trust_remote_code, base_model=options.base_model
+    )
+    network = _merged(directory, base, options)
+    to: Any = network.to
+    to(dtype=dtype)
+    place.mkdir(parents=True, exist_ok=True)
+    save(network, tokenizer, place)
+    say(f"{options.adapter} merged into {base}, {str(dtype).removeprefix('torch.')}: {place}")
+    return Merged(network, tokenizer, place)
+
+
+def _merged(directory: Path, base: str, options: MergeOptions) -> PreTrainedModel:
+    """In float32. IntegrityError where the merged model's log-probabilities are not the adapter's."""
+    network = load_network(base, trust_remote_code=options.trust_remote_code)
+    wrapped = load_adapter(network, directory)
+    before = _probe(network)
+    whole = merged(wrapped)
+    largest, _ = ROUNDING[torch.float32]
+    gap = (_probe(whole) - before).abs().max().item()
+    if not gap <= largest:
+        what = f"merged, it differs from the adapter by up to {gap:.2g} nats per token"
+        raise IntegrityError(what, where=str(directory), fix="use the adapter as it is; tell us which model it is")
+    return whole
+
+
+@torch.no_grad()
+def _probe(network: PreTrainedModel) -> Tensor:
+    """(PROBE, V) log-probabilities after random tokens."""
+    ids = torch.randint(
+        network.config.get_text_config().vocab_size, (1, PROBE), generator=torch.Generator().manual_seed(0)
+    )
+    inputs = {"input_ids": ids, **({"decoder_input_ids": ids} if network.config.is_encoder_decoder else {})}
+    network.eval()
+    logits: Tensor = network(**inputs).logits[0]
+    return logits.float().log_softmax(-1)

@@ -1,0 +1,42 @@
+"""Tables on the terminal, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from accord.errors import StorageError
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None) -> None:
+    """One line a row, columns by the keys of the first. where: a file for the same as JSON; - for standard output
+    instead of the table.
+    """
+    text = json.dumps(list(rows), indent=2, ensure_ascii=False)
+    if where == "-":
+        print(text)
+        return
+    if where is not None:
+        try:
+            Path(where).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            what = f"cannot be written ({error.strerror or error})"
+            raise StorageError(what, where=where, fix="give a file that can be written to") from error
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0] if rows else ():
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item:g}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,176 @@
+"""From options to losses: names, hyper-parameters, combinations, and what does not fit together."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+import accord
+from accord.cli import main
+from accord.errors import InputError
+from accord.maths import gap_losses, reference_free
+from accord.maths.f_divergence import DIVERGENCES
+from accord.stages import loss_names
+from accord.stages.config import COMMANDS, DpoConfig
+from accord.stages.loss_names import HYPERPARAMETERS
+from accord.stages.loss_options import PreferenceOptions
+from accord.stages.losses import TABLES, ChosenLoss, chosen_loss
+from accord.stages.resolve import load
+
+
+def chosen(**options: Any) -> ChosenLoss:
+    return chosen_loss(PreferenceOptions(**{"loss_type": "sigmoid", **options}))
+
+
+def refused(**options: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        arguments = {"model": "m", "data": "d", "output_dir": "o", **options}
+        load(DpoConfig, arguments=arguments, where="--")
+    return str(caught.value)
+
+
+def test_the_names_in_help_texts_are_those_of_the_tables() -> None:
+    by_kind = {"pairs": loss_names.PAIRS, "labels": loss_names.LABELS, "rankings": loss_names.RANKINGS}
+    assert {kind: list(names) for kind, names in by_kind.items()} == {
+        kind: list(table) for kind, table in TABLES.items()
+    }
+    assert sum(map(len, TABLES.values())) == len(loss_names.NAMES), "two losses of one name"
+
+
+def test_every_hyper_parameter_of_a_loss_is_an_option() -> None:
+    from accord.maths.pair import hyperparameters
+
+    taken = {key for table in TABLES.values() for row in table.values() for key in hyperparameters(row.loss)}
+    assert taken == set(HYPERPARAMETERS)
+    assert all(key in PreferenceOptions.model_fields for key in HYPERPARAMETERS)
+
+
+@pytest.mark.parametrize("name", loss_names.NAMES)
+def test_every_loss_can_be_chosen_by_its_name_with_its_own_defaults(name: str) -> None:
+    (term,) = chosen(loss_type=name).terms
+    assert term.row is next(table[name] for table in TABLES.values() if name in table)
+    assert term.weight == 1.0
+
+
+def test_a_given_number_takes_the_place_of_the_losss_own() -> None:
+    assert chosen(loss_type="simpo").terms[0].hyper == {"beta": 2.0, "gamma_beta_ratio": 0.5}
+    assert chosen(loss_type="simpo", beta=3.5).terms[0].hyper == {"beta": 3.5, "gamma_beta_ratio": 0.5}
+
+
+def test_losses_are_added_up_with_their_weights() -> None:
+    made = chosen(loss_type=[{"name": "sigmoid", "weight": 0.8, "beta": 0.2}, {"name": "sft", "weight": 0.5}, "hinge"])
+    assert [(term.row.loss, term.weight) for term in made.terms] == [
+        (gap_losses.dpo, 0.8),
+        (reference_free.sft, 0.5),
+        (gap_losses.hinge, 1.0),
+    ]
+    assert [term.hyper.get("beta") for term in made.terms] == [0.2, None, 0.1]
+
+
+def test_names_with_commas_are_a_sum_too() -> None:
+    assert [term.row.loss for term in chosen(loss_type="sigmoid, sft").terms] == [gap_losses.dpo, reference_free.sft]
+
+
+def test_nll_weight_adds_the_likelihood_of_the_chosen() -> None:
+    _, nll = chosen(nll_weight=0.3).terms
+    assert (nll.row.loss, nll.weight) == (reference_free.sft, 0.3)
+
+
+def test_a_divergence_with_its_coefficient() -> None:
+    import torch
+
+    made = chosen(f_divergence_type="alpha_divergence", f_alpha_divergence_coef=0.0)
+    rho = torch.tensor([0.5, -1.0])
+    assert made.modifiers.divergence is not None
+    torch.testing.assert_close(made.modifiers.divergence(rho), DIVERGENCES["forward_kl"].score(rho))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"loss_type": "simp"}, "did you mean 'simpo'"),
+        ({"loss_type": "sigmoid,kto"}, "only losses of pairs can be added up"),
+        ({"loss_type": "hinge", "gamma_beta_ratio": 1.0}, "gamma_beta_ratio: not used by the loss hinge"),
+        ({"loss_type": "simpo", "reference": "other"}, "reference: not used, as simpo has no reference"),
+        ({"loss_type": "simpo", "sync_reference": "soft"}, "sync_reference: not used, as simpo has no reference"),
+        ({"loss_type": "apo_zero", "f_divergence_type": "forward_kl"}, "apo_zero does not take one"),
+        ({"f_alpha_divergence_coef": 0.3}, "f_alpha_divergence_coef: not used by reverse_kl"),
+        ({"loss_type": "kto", "ld_alpha": 0.5}, "ld_alpha: changes losses of pairs"),
+        ({"loss_type": "kto", "nll_weight": 0.5}, "nll_weight: changes losses of pairs"),
+        ({"loss_type": "aot", "use_weighting": True}, "no pairs of its own to weigh"),
+        ({"sync_steps": 10}, "sync_steps: not used, as the reference does not move"),
+        ({"loss_type": "exo_pair", "label_smoothing": 0.0}, "0 makes exo_pair infinite"),
+        ({"loss_type": [{"name": "sigmoid", "tau": 1.0}]}, "sigmoid has no 'tau'"),
+        ({"loss_type": [{"name": "sigmoid", "weight": -1.0}]}, "weight of sigmoid is -1.0"),
+        ({"loss_type": [{"weight": 1.0}]}, "has no name"),
+        ({"loss_type": []}, "an empty list"),
+        ({"beta": 0.0}, "greater than 0"),
+        ({"loss_type": [{"name": "sigmoid", "beta": 0}]}, "beta must be greater than 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options: dict[str, Any], says: str) -> None:
+    assert says in refused(**options)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "prefs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in tiny.comparisons(12)))
+    return path
+
+
+def arguments(model: Path, data: Path, folder: Path, *more: str) -> list[str]:
+    fixed = ["--max_steps", "2", "--batch_size", "4", "--samples", "0", "--report_to", "none", "--validation", "0.3"]
+    words = ["--model", str(model), "--data", str(data), "--output_dir", str(folder), "--logging_steps", "1"]
+    return [*words, *fixed, "--threads", "1", "--reference_cache", "none", *more]
+
+
+@pytest.mark.parametrize("name", [name for name in loss_names.COMMANDS if COMMANDS[name].hidden])
+def test_every_loss_is_a_command_that_trains(name: str, model: Path, data: Path, tmp_path: Path) -> None:
+    assert main([name, *arguments(model, data, tmp_path / "run")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("rewards/accuracies" in line for line in lines) and "eval_loss" in lines[-1]
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_loss_by_its_command_is_the_same_as_by_its_name(model: Path, data: Path, tmp_path: Path) -> None:
+    for folder, words in (("a", ["hinge"]), ("b", ["dpo", "--loss_type", "hinge"])):
+        assert main([*words, *arguments(model, data, tmp_path / folder)]) == 0
+    one, two = ((tmp_path / folder / "model.safetensors").read_bytes() for folder in "ab")
+    assert one == two
+
+
+@pytest.mark.parametrize("sync", ["soft", "hard"])
+def test_a_run_with_a_moving_reference_resumes_to_the_bit(sync: str, model: Path, data: Path, tmp_path: Path) -> None:
+    def run(folder: str, **options: Any) -> list[bytes]:
+        result = accord.dpo(
+            model=model, data=data, output_dir=tmp_path / folder, batch_size=4, max_steps=6, samples=0,
+            report_to="none", sync_reference=sync, learning_rate=1e-2, lr_scheduler_type="constant",
+            save_steps=3, threads=1, **{"sync_steps": 2, **options},
+        )  # fmt: skip
+        return [tensor.detach().numpy().tobytes() for tensor in result.model.parameters()]
+
+    whole = run("whole")
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["step"] >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", callback=stop, logging_steps=1)
+    assert run("cut", resume=True, logging_steps=1) == whole
+    assert run("apart", sync_steps=5) != whole
+
+
+def test_losses_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["losses", "--json", "-"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(loss_names.NAMES)
+    assert next(row for row in rows if row["name"] == "simpo")["options"] == {"beta": 2.0, "gamma_beta_ratio": 0.5}

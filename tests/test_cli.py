@@ -216,7 +216,7 @@ def test_the_command_line_of_trl_works(stage: SimpleNamespace, capsys: Any) -> N
     assert capsys.readouterr().err == line
     assert main(["sft", *words.split(), "--deepspeed", "z.json"]) == 2
     assert capsys.readouterr().err.endswith(
-        "z.json has no counterpart, as Accord distributes by itself: leave it out\n"
+        "z.json has no counterpart, as Accord trains without accelerate and DeepSpeed: leave it out\n"
     )
     assert main(["sft", *words.split(), "--max_length"]) == 2
     assert "--max_length: has no value" in capsys.readouterr().err

@@ -14,8 +14,8 @@ import accord
 from accord.errors import InputError, IntegrityError
 from accord.maths.statistics import Estimate, Interval
 from accord.stages.best import Best, observe, patience_ended
+from accord.stages.best_options import BestOptions
 from accord.stages.evaluation import Evaluation
-from accord.stages.options import BestOptions
 from accord.stages.training import is_due
 
 STEPS = 14

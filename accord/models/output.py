@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Bytes of what one chunk of logits takes, and of all probabilities that may be kept for backward.
-CHUNK_BYTES = 16 << 20
-KEEP_BYTES = 128 << 20
+# Bytes of what one chunk of logits takes, and of all probabilities that may be kept for backward. A CPU is fastest with
+# chunks that stay in its caches; a GPU wants them so large that starting its kernels costs nothing beside them.
+CHUNK_BYTES, KEEP_BYTES = 16 << 20, 128 << 20
+GPU_CHUNK_BYTES, GPU_KEEP_BYTES = 512 << 20, 1 << 30
 
 
 class OutputLayer(NamedTuple):
@@ -81,10 +82,14 @@ def token_logprobs(hidden: Tensor, target: Tensor, layer: OutputLayer, *, figure
     return TokenLogprobs(token, top1, entropy, collision)
 
 
-def _chunk_rows(vocabulary: int, dtype: torch.dtype) -> int:
+def _chunk_rows(vocabulary: int, hidden: Tensor) -> int:
     """Below float32 the logits stand three times: as they are made, in float32, and their probabilities."""
-    each = 4 if dtype == torch.float32 else 10
-    return max(1, CHUNK_BYTES // (each * vocabulary))
+    each = 4 if hidden.dtype == torch.float32 else 10
+    return max(1, (CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES) // (each * vocabulary))
+
+
+def _kept_bytes(hidden: Tensor) -> int:
+    return KEEP_BYTES if hidden.device.type == "cpu" else GPU_KEEP_BYTES
 
 
 class _TargetLogprob(torch.autograd.Function):
@@ -103,9 +108,9 @@ class _TargetLogprob(torch.autograd.Function):
         top1 = torch.empty(count, dtype=torch.bool, device=hidden.device)
         entropy, collision = (torch.empty_like(token) if figures else None for _ in range(2))
         differentiable = any(ctx.needs_input_grad[:3])
-        keep = differentiable and count * vocabulary * hidden.element_size() <= KEEP_BYTES and layer.cap is None
+        keep = differentiable and count * vocabulary * hidden.element_size() <= _kept_bytes(hidden) and layer.cap is None
         kept = hidden.new_empty(count, vocabulary) if keep else None
-        rows = _chunk_rows(vocabulary, hidden.dtype)
+        rows = _chunk_rows(vocabulary, hidden)
         for start in range(0, count, rows):
             part = slice(start, start + rows)
             z = layer._replace(weight=weight, bias=bias).logits(hidden[part])
@@ -135,7 +140,7 @@ class _TargetLogprob(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        rows = len(hidden) if kept is not None else _chunk_rows(len(weight), hidden.dtype)
+        rows = len(hidden) if kept is not None else _chunk_rows(len(weight), hidden)
         for start in range(0, len(hidden), max(rows, 1)):
             part = slice(start, start + rows)
             _add_gradients(layer, hidden[part], target[part], g[part], kept, part, d_hidden, d_weight, d_bias)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import InputError, IntegrityError
+from accord.stages.best_options import DIRECTIONS, BestOptions
 from accord.stages.evaluation import Evaluation
-from accord.stages.options import DIRECTIONS, BestOptions
 from accord.stages.session import Session
 from accord.training import checkpoint
 from accord.training.averaging import take

@@ -14,11 +14,11 @@ from pydantic import model_validator
 
 from accord.errors import InputError
 from accord.stages import loss_names
+from accord.stages.best_options import BestOptions
 from accord.stages.leaves import leaves
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.options import (
     AdapterOptions,
-    BestOptions,
     CacheOptions,
     Config,
     Conflict,

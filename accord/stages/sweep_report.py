@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from accord.errors import StorageError
+from accord.stages.best_options import DIRECTIONS
 from accord.stages.evaluation import WITH_INTERVAL
 from accord.stages.loss_options import PreferenceOptions
-from accord.stages.options import DIRECTIONS
 from accord.stages.setup import say
 from accord.training.curves import BLUE, GREY, ORANGE
 

@@ -27,8 +27,8 @@ from accord.data.batches import Layout, micro_batches, size
 from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.models import flex
 from accord.models.cost import PRICES, STEP, Prices, by_cost, work_of
+from accord.models.device import keep_freed_memory
 from accord.models.layout import MICRO_BATCH
-from accord.models.load import keep_freed_memory
 from accord.models.logprobs import LanguageModel, logprobs
 from accord.records import Completion, Group, Origin
 
@@ -58,6 +58,7 @@ GRID = [
 MOST = 20_000  # tokens of rows of one group: a shape above is left out
 REPEATS = 3
 ENOUGH = 20.0  # seconds of all layouts after which a shape is not repeated: what takes so long varies little
+MODELS = {**SHAPES, "350m": SHAPES["12m"]._replace(hidden_size=1024, layers=24, heads=16, kv_heads=8)}
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -69,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", type=_shape, default=GRID, metavar="PxKxC", help="all unless given")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--threads", type=int, default=None, help="all cores unless given")
+    parser.add_argument("--model", choices=MODELS, default="12m")
     parser.add_argument("--loop", action="store_true", help="on a GPU: the tree segment by segment, without its kernel")
     return parser.parse_args()
 
@@ -77,9 +79,9 @@ def _shape(text: str) -> Shape:
     return Shape(*map(int, text.split("x")))
 
 
-def network(device: str, dtype: torch.dtype) -> LlamaForCausalLM:
-    """The 12 M model of the other measurements, with a longer context."""
-    shape = SHAPES["12m"]
+def network(device: str, dtype: torch.dtype, name: str = "12m") -> LlamaForCausalLM:
+    """The 12 M model of the other measurements with a longer context, or one that a GPU has something to do with."""
+    shape = MODELS[name]
     config = LlamaConfig(
         vocab_size=shape.vocab_size,
         hidden_size=shape.hidden_size,
@@ -197,7 +199,7 @@ def main() -> None:
     if asked.threads:
         torch.set_num_threads(asked.threads)
     torch.manual_seed(0)
-    model = network(asked.device, DTYPES[asked.dtype])
+    model = network(asked.device, DTYPES[asked.dtype], asked.model)
     rows, left_out = [], []
     asked.out.parent.mkdir(exist_ok=True)
     for shape in asked.shapes:

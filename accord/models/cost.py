@@ -26,10 +26,12 @@ class Work(NamedTuple):
     flops: float
     calls: int  # of attention, over all layers
     passes: int  # through a layer
+    fused: int = 0  # of the calls, those of FlexAttention
 
     def __add__(self, other: object) -> Work:
         assert isinstance(other, Work)
-        return Work(self.flops + other.flops, self.calls + other.calls, self.passes + other.passes)
+        counts = (one + two for one, two in zip(self[1:], other[1:], strict=True))
+        return Work(self.flops + other.flops, *counts)
 
 
 class Prices(NamedTuple):
@@ -38,6 +40,7 @@ class Prices(NamedTuple):
     flop: float
     call: float
     one_pass: float
+    fused: float = 0.0
 
     def seconds(self, work: Work) -> float:
         return sum(price * amount for price, amount in zip(self, work, strict=True))
@@ -46,7 +49,7 @@ class Prices(NamedTuple):
 # `python bench/layouts.py --device cuda` prints the line of its device. On devices that are not named the order is
 # fixed: on CPUs, where starting a kernel costs next to nothing, the tree was the best within the spread of the
 # measurements over the whole grid, and the prompt cache came second wherever prompts were worth keeping.
-PRICES = {"cuda": Prices(flop=1e-14, call=1.5e-4, one_pass=6e-4)}
+PRICES = {"cuda": Prices(flop=4.2e-15, call=1.5e-4, one_pass=3.3e-3, fused=1.5e-3)}
 
 
 def by_cost(
@@ -79,7 +82,8 @@ def _work(network: PreTrainedModel, batch: Batch) -> Work:
     if batch.prompts is not None:
         places += batch.prompts.tokens.numel()
     flops = 6.0 * body * places + 12.0 * getattr(config, "hidden_size", 0) * layers * pairs
-    return Work(flops, calls * layers, layers * (1 if batch.prompts is None else 2))
+    by_flex = layers if batch.layout == "tree" and flex.available(network.device) else 0
+    return Work(flops, calls * layers, layers * (1 if batch.prompts is None else 2), by_flex)
 
 
 def _vocabulary(network: PreTrainedModel) -> list[Tensor]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,6 @@ NOT_LOADABLE = (
     TypeError,
     json.JSONDecodeError,
 )
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 
 
 def load_tokenizer(
@@ -193,35 +190,6 @@ def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory
         shutil.rmtree(aside, ignore_errors=True)
         raise StorageError(f"the model cannot be written ({error})", where=str(place), fix="make room there") from error
     return names
-
-
-def choose_device(asked: str | None) -> torch.device:
-    """The device asked for, or a GPU where there is one. InputError where it cannot be had."""
-    name = asked or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"no such device ({str(error).splitlines()[0]})", where="device", fix="cpu, or cuda"
-        ) from error
-    return device
-
-
-def keep_freed_memory() -> None:
-    """On Linux with glibc: freed memory stays with the process instead of going back to the system at once.
-
-    Large tensors otherwise are mapped afresh at every use, and touching fresh pages costs more than filling them: a
-    float32 copy of 23 M numbers takes 25 ms instead of 4 ms. Only large allocations are concerned.
-    """
-    if sys.platform != "linux" or os.environ.get("MALLOC_MMAP_THRESHOLD_"):
-        return
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # another C library
-        return
-    mallopt(MMAP_THRESHOLD, 1 << 30)
-    mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _directory(name: str) -> None:

@@ -108,7 +108,8 @@ class _TargetLogprob(torch.autograd.Function):
         top1 = torch.empty(count, dtype=torch.bool, device=hidden.device)
         entropy, collision = (torch.empty_like(token) if figures else None for _ in range(2))
         differentiable = any(ctx.needs_input_grad[:3])
-        keep = differentiable and count * vocabulary * hidden.element_size() <= _kept_bytes(hidden) and layer.cap is None
+        few = count * vocabulary * hidden.element_size() <= _kept_bytes(hidden)
+        keep = differentiable and few and layer.cap is None
         kept = hidden.new_empty(count, vocabulary) if keep else None
         rows = _chunk_rows(vocabulary, hidden)
         for start in range(0, count, rows):

@@ -16,9 +16,8 @@ from accord.models.reference import ReferenceLogprobs
 from accord.records import Group, RecordError
 from accord.stages.config import LogprobsConfig
 from accord.stages.load_data import dialogue_of, fitting, read, take_all, within_context
-from accord.stages.reference import in_precision
 from accord.stages.score_all import score_all
-from accord.stages.setup import Given, apart, machine, network_of, ready, say, tokenizer_of
+from accord.stages.setup import Given, apart, machine, moved, network_of, ready, say, tokenizer_of
 
 
 def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
@@ -35,7 +34,7 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
     model = ready(network, tokens, config.model)
     if "model" not in given:
-        in_precision(network, place.dtype)
+        moved(network, place.device, place.dtype)
     found = score_all("logprobs", model, tokens, place.max_tokens)
     scored = list(_rows(tokens, found))
     _write(Path(config.score.output), scored)

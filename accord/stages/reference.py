@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedModel
 
 from accord.data.batches import arrange
 from accord.data.dialogue import TokenGroup
@@ -21,12 +20,11 @@ from accord.models import sealed
 from accord.models.identity import group_key
 from accord.models.layout import ROUNDING
 from accord.models.logprobs import LanguageModel, logprobs, resting
-from accord.models.quantize import is_quantized
 from accord.models.reference import ReferenceLogprobs
 from accord.stages.config import DpoConfig
 from accord.stages.score_all import Scorer, store_of
 from accord.stages.session import Begun
-from accord.stages.setup import Given, network_of, ready, say
+from accord.stages.setup import Given, moved, network_of, ready, say
 
 FILE = "reference.safetensors"
 
@@ -55,17 +53,6 @@ def reference_of(config: DpoConfig, given: Given, begun: Begun, groups: Sequence
         found = _checked(begun, scorer, groups, keys, found)
     _save(path, found, {"data": data, "content": scorer.who.content if scorer.who else ""})
     return found
-
-
-def in_precision(network: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Casts the parameters of a network, as training does; a quantised one is left as it is.
-
-    Not the buffers, as `network.to` would: the frequencies of rope need float32, in bf16 far positions are wrong.
-    """
-    if not is_quantized(network):
-        for parameter in network.parameters():
-            if parameter.is_floating_point():
-                parameter.data = parameter.data.to(dtype)
 
 
 def _name(config: DpoConfig, own: bool) -> str:
@@ -111,7 +98,7 @@ def other_model(config: DpoConfig, given: Given, begun: Begun) -> LanguageModel:
     network = network_of(name, given.get("reference"), begun.tokenizer, config.model, begun.place)
     model = ready(network, begun.data.groups, config.model)
     if "reference" not in given:
-        in_precision(network, begun.place.dtype)
+        moved(network, begun.place.device, begun.place.dtype)
     return model
 
 

@@ -12,13 +12,12 @@ from accord.data.dialogue import TokenGroup
 from accord.errors import InputError
 from accord.models.adapters import bare
 from accord.models.causality import check_causal
+from accord.models.device import choose_device, keep_freed_memory, same_numbers_twice
 from accord.models.layout import MICRO_BATCH, Trial, settle
 from accord.models.load import (
     check_vocabulary,
-    choose_device,
     context_of,
     has_encoder,
-    keep_freed_memory,
     load_network,
     load_tokenizer,
 )
@@ -46,6 +45,8 @@ def machine(options: ModelOptions, *, threads: int | None, max_tokens: int | Non
         torch.set_num_threads(threads)
     device = choose_device(options.device)
     on_cpu = device.type == "cpu"
+    if not on_cpu:
+        same_numbers_twice()
     dtype = options.dtype or ("float32" if on_cpu else "bf16")
     return Machine(device, DTYPES[dtype], max_tokens or MICRO_BATCH["cpu" if on_cpu else "cuda"])
 
@@ -100,11 +101,20 @@ def network_of(
 
 
 def moved(network: PreTrainedModel, device: torch.device, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """The same network on a device, in a precision, where one is given; a quantised one is left as it is."""
+    """The same network on a device, in a precision, where one is given; a quantised one is left as it is.
+
+    Below float32 only its parameters: the frequencies of rope are a buffer, and in bf16 far positions come out wrong.
+    """
     if is_quantized(network):
         return network
     to: Any = network.to
-    changed: PreTrainedModel = to(device=device, dtype=dtype)
+    if dtype is None or dtype == torch.float32:
+        changed: PreTrainedModel = to(device=device, dtype=dtype)
+        return changed
+    changed = to(device=device)
+    for parameter in changed.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
     return changed
 
 

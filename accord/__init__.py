@@ -1,6 +1,7 @@
 """Accord brings a language model into accord with what people prefer.
 
-Each stage is a function with the options of its command: `accord.dpo(model=..., data=..., output_dir=..., beta=0.1)`.
+Each stage is a function with the options of its command: `accord.dpo(model=..., data=..., output_dir=..., beta=0.1)`,
+and so is each loss: `accord.kto(...)`.
 """
 
 import importlib
@@ -59,9 +60,11 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
-        raise AttributeError(f"module 'accord' has no attribute {name!r}")
-    return getattr(importlib.import_module(HOMES[name]), name)
+    if name in HOMES:
+        return getattr(importlib.import_module(HOMES[name]), name)
+    if not name.startswith("_") and name in importlib.import_module("accord.stages.loss_names").COMMANDS:
+        return getattr(importlib.import_module("accord.stages.config"), name)
+    raise AttributeError(f"module 'accord' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,8 @@ OVERVIEW = """[bold]From texts and human comparisons to an aligned model.[/bold]
 
 Each stage takes the folder that the one before it wrote: [bold]init[/bold], [bold]pretrain[/bold], [bold]sft[/bold],
 [bold]dpo[/bold]. With a model from the Hugging Face hub, start at sft, or at dpo if it already follows instructions.
+Every loss of dpo is a command, too: [bold]kto[/bold], [bold]simpo[/bold], [bold]orpo[/bold], [bold]ipo[/bold] ...
+([bold]accord losses[/bold] lists them).
 
 Start with [bold]accord demo[/bold]. What a command takes: [bold]accord COMMAND --help[/bold]."""
 SPELLING = (

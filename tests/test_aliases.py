@@ -187,6 +187,7 @@ def test_a_process_more_is_a_batch_more(monkeypatch: pytest.MonkeyPatch) -> None
         ({"dataset_name": "x", "eval_strategy": "epoch", "dataset_train_split": "a", "dataset_test_split": "b"},
          ("x", "a", "x", "b")),
         ({"dataset_name": "x", "eval_strategy": "steps", "validation": 0.1}, ("x", "train", None, None)),
+        ({"dataset_name": "x", "eval_steps": 500}, ("x", "train", None, None)),
         ({"data": "x", "eval_data": "y", "dataset_test_split": "b"}, ("x", "train", "y", "b")),
         ({"datasets": [{"path": "x", "split": "s", "columns": None}]}, ("x", "s", None, None)),
         ({"datasets": [{"path": "json", "data_files": "x.jsonl"}]}, ("x.jsonl", "train", None, None)),

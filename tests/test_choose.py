@@ -2,7 +2,7 @@
 
 import pytest
 
-from accord.data.choose import Pair, demonstration, document, pairs
+from accord.data.choose import Labelled, Pair, Ranking, demonstration, document, labelled, pairs, rankings
 from accord.records import Completion, Group, Judgement, Message, RecordError
 
 
@@ -73,3 +73,33 @@ def test_document_joins_prompt_and_best() -> None:
     ask, reply = Message("user", "q"), Message("assistant", "r")
     chat = document(Group("1", (ask,), (Completion((reply,)),)))
     assert (chat.prompt, chat.completions) == ((), (Completion((ask, reply)),))
+
+
+def test_labels_share_the_weight_of_their_group() -> None:
+    both = group(Judgement(labels=(True, False)), Judgement(labels=(True, True)), Judgement(), k=2, weight=4.0)
+    assert labelled(both) == tuple(Labelled(i, good, 1.0) for i, good in ((0, True), (1, False), (0, True), (1, True)))
+
+
+def test_what_is_better_than_the_mean_is_good() -> None:
+    half = pytest.approx(0.5)
+    assert labelled(group(Judgement(ranks=(3, 1, 2)))) == (Labelled(0, False, half), Labelled(1, True, half))
+    assert labelled(group(Judgement(ratings=(1.0, 7.0)), k=2)) == (Labelled(0, False, half), Labelled(1, True, half))
+
+
+@pytest.mark.parametrize("ratings", [(0.1, 0.1, 0.1), (0.7, 0.7, 0.7)])
+def test_a_tie_is_neither_good_nor_bad(ratings: tuple[float, ...]) -> None:
+    """Though the sum of three times 0.1 is not 0.3 to the last bit."""
+    assert labelled(group(Judgement(ratings=ratings))) == ()
+    assert labelled(group(Judgement(ranks=(1, 1)), k=2)) == ()
+
+
+def test_the_middle_of_three_ratings_is_neither_good_nor_bad() -> None:
+    found = labelled(group(Judgement(ratings=(0.1, 0.2, 0.3)), weight=2.0))
+    assert found == (Labelled(0, False, 1.0), Labelled(2, True, 1.0))
+
+
+def test_rankings_of_judgements_that_order_share_the_weight() -> None:
+    several = group(
+        Judgement(ratings=(1.0, 5.0, 5.0)), Judgement(ranks=(2, 2, 2)), Judgement(ranks=(1, 3, 2)), weight=3.0
+    )
+    assert rankings(several) == (Ranking((3, 1, 1), 1.5), Ranking((1, 3, 2), 1.5))

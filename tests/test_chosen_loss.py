@@ -1,6 +1,7 @@
 """From options to losses: names, hyper-parameters, combinations, and what does not fit together."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from accord.errors import InputError
 from accord.maths import gap_losses, reference_free
 from accord.maths.f_divergence import DIVERGENCES
 from accord.stages import loss_names
+from accord.stages.card import model_card
 from accord.stages.config import COMMANDS, DpoConfig
 from accord.stages.loss_names import HYPERPARAMETERS
 from accord.stages.loss_options import PreferenceOptions
@@ -108,6 +110,9 @@ def test_a_divergence_with_its_coefficient() -> None:
         ({"loss_type": []}, "an empty list"),
         ({"beta": 0.0}, "greater than 0"),
         ({"loss_type": [{"name": "sigmoid", "beta": 0}]}, "beta must be greater than 0"),
+        ({"loss_type": [{"name": "discopop", "discopop_tau": 0}]}, "discopop_tau must be greater than 0"),
+        ({"loss_type": [{"name": "sigmoid", "beta": 0.2}], "beta": 0.7}, "beta: not used by the loss sigmoid"),
+        ({"sync_reference": "hard", "sync_alpha": 0.3}, "sync_alpha: not used, as a hard reference moves wholly"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict[str, Any], says: str) -> None:
@@ -147,6 +152,28 @@ def test_a_loss_by_its_command_is_the_same_as_by_its_name(model: Path, data: Pat
     assert one == two
 
 
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "# Aligned with comparisons by direct preference optimisation"),
+        ({"loss_type": "kto"}, "# Aligned with labelled completions by kto"),
+        ({"loss_type": "plackett_luce"}, "# Aligned with rankings by plackett_luce"),
+        ({"loss_type": ["ipo", {"name": "sft", "weight": 0.5}]}, "# Aligned with comparisons by ipo + sft"),
+    ],
+)
+def test_a_model_card_names_the_loss(options: dict[str, Any], title: str) -> None:
+    config = load(DpoConfig, arguments={"model": "m", "data": "d.jsonl", "output_dir": "o", **options})
+    summary = {"data": {"report": "", "fingerprint": ""}, "train_groups": 1, "held_out_groups": 0, "steps": 1}
+    summary |= {"seconds": 1.0, "held_out": {}, "layout": "rows"}
+    assert title in model_card("dpo", config, summary).splitlines()
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "plackett_luce"])
+def test_labels_without_comparisons_are_sent_to_their_own_losses(loss: str, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a label and no comparison: learn from labels: accord kto"):
+        accord.dpo(model=model, data=labelled(2), output_dir=tmp_path / "run", loss_type=loss)
+
+
 @pytest.mark.parametrize("sync", ["soft", "hard"])
 def test_a_run_with_a_moving_reference_resumes_to_the_bit(sync: str, model: Path, data: Path, tmp_path: Path) -> None:
     def run(folder: str, **options: Any) -> list[bytes]:
@@ -167,6 +194,38 @@ def test_a_run_with_a_moving_reference_resumes_to_the_bit(sync: str, model: Path
         run("cut", callback=stop, logging_steps=1)
     assert run("cut", resume=True, logging_steps=1) == whole
     assert run("apart", sync_steps=5) != whole
+
+
+def labelled(count: int, *, words: int = 3, label: bool = True) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"{i} {tiny.sentence(i, 2)} ?", "completion": " " + tiny.sentence(90 + i, words), "label": label}
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("name", ["kto", "bco"])
+def test_held_out_labels_of_one_side_say_nothing_of_the_other(name: str, model: Path, tmp_path: Path) -> None:
+    usual: dict[str, Any] = {"samples": 0, "report_to": "none", "reference_cache": "none", "threads": 1, "max_steps": 1}
+    train, held = labelled(6, label=False), [{**row, "prompt": row["prompt"] + " or"} for row in labelled(3)]
+    result = accord.dpo(
+        model=model, data=train, eval_data=held, output_dir=tmp_path / "run", loss_type=name, eval_steps=1, **usual
+    )
+    assert "eval_rewards/chosen" in result.metrics and "eval_rewards/rejected" not in result.metrics
+
+
+def test_what_kto_borrows_fits_into_the_models_context(tmp_path: Path) -> None:
+    """A long prompt with another's long completion: 64 places there are, and max_length is 1024."""
+    model = tiny.write_model(tmp_path / "model", tiny.gpt2(vocab_size=300, n_positions=64))
+    usual: dict[str, Any] = {"samples": 0, "report_to": "none", "reference_cache": "none", "threads": 1, "max_steps": 1}
+    rows = [*labelled(2, words=24), {"prompt": tiny.sentence(5, 24), "completion": " yes", "label": False}]
+    result = accord.dpo(model=model, data=rows, output_dir=tmp_path / "run", loss_type="kto", **usual)
+    assert result.metrics["loss"] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_checkpointing_of_activations_says_nothing_of_other_names(model: Path, data: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        assert main(["dpo", *arguments(model, data, tmp_path / "run", "--gradient_checkpointing")]) == 0
 
 
 def test_losses_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,6 +220,12 @@ def test_completions_are_borrowed_from_the_group_before_and_cut_to_the_room_ther
         assert all(end <= room for completion in own.completions for _, end in completion.loss)
 
 
+def test_of_an_encoder_decoder_prompt_and_borrowed_completion_are_limited_apart() -> None:
+    """With its start token, as in the length policy."""
+    found = mismatched(THUMBS, max_length=6, apart=True)
+    assert [[len(one.ids) for one in group.completions] for group in found] == [[4, 5], [5], [5], [3, 5]]
+
+
 def test_nothing_is_borrowed_where_all_prompts_are_the_same() -> None:
     with pytest.raises(InputError, match="all prompts are the same"):
         mismatched([THUMBS[0], THUMBS[0]], max_length=100)
@@ -272,6 +278,59 @@ def test_a_moving_reference_comes_back_from_a_checkpoint() -> None:
     other.load_state_tensors({name: tensor.clone() for name, tensor in one.state_tensors().items()})
     batch = arrange(PAIRS, "tree")
     assert torch.equal(one.of(batch), other.of(batch))
+
+
+def test_a_moving_reference_begins_where_it_is_told_and_never_drops_out() -> None:
+    policy, start = tiny.gpt2().train(), tiny.gpt2(seed=1).train()
+    masters = dict(policy.named_parameters())
+    reference = MovingReference(LanguageModel(policy), masters, sync="hard", alpha=1.0, every=1, start=start)
+    expected = torch.stack(sums(tiny.gpt2(seed=1), PAIRS)).detach()
+    torch.testing.assert_close(reference.of(arrange(PAIRS, "tree")), expected, rtol=0, atol=1e-4)
+    assert policy.training and not reference.of(arrange(PAIRS, "tree")).requires_grad
+
+
+def test_in_bf16_a_moving_reference_keeps_moves_too_small_for_it() -> None:
+    network = tiny.llama()
+    weights = Weights.of(network, recipe("sgd"), dtype=torch.bfloat16)
+    reference = MovingReference(LanguageModel(network), weights.masters, sync="soft", alpha=0.25, every=1)
+    before = {name: tensor.clone() for name, tensor in reference.exact.items()}
+    for step in (1, 2):
+        reference.after_step(step)
+    own = dict(reference.model.network.named_parameters())
+    for name, master in weights.masters.items():
+        left = 0.75**2 * (before[name] - master.detach())
+        torch.testing.assert_close(reference.exact[name] - master.detach(), left, rtol=0, atol=1e-7)
+        assert torch.equal(own[name], reference.exact[name].bfloat16())
+
+
+def test_a_moving_reference_is_the_policys_architecture() -> None:
+    def begun(policy: Any, start: Any) -> MovingReference:
+        masters = {name: p for name, p in policy.named_parameters() if p.requires_grad}
+        return MovingReference(LanguageModel(policy), masters, sync="hard", alpha=1.0, every=1, start=start)
+
+    for policy, start, says in (
+        (tiny.llama(), tiny.llama(num_hidden_layers=3), "the policy has no tensor like the reference's"),
+        (tiny.llama(num_hidden_layers=3), tiny.llama(), "the reference has no tensor like the policy's"),
+        (tiny.llama(tie_word_embeddings=True), tiny.llama(), "no tensor like the reference's lm_head.weight"),
+        (tiny.llama(), tiny.llama(intermediate_size=64), "no tensor like the policy's"),
+        (tiny.llama(), tiny.mistral(), "a MistralForCausalLM, and the policy a LlamaForCausalLM"),
+    ):
+        with pytest.raises(InputError, match=says):
+            begun(policy, start)
+    frozen = tiny.llama(seed=1)
+    frozen.model.embed_tokens.requires_grad_(False)
+    with pytest.raises(InputError, match=r"embed_tokens\.weight is not trained, and differs"):
+        begun(frozen, tiny.llama())
+
+
+def test_a_moving_reference_shares_what_is_not_trained() -> None:
+    network = tiny.llama()
+    network.model.embed_tokens.requires_grad_(False)
+    reference = moving("soft", network).model.network
+    assert reference.model.embed_tokens.weight is network.model.embed_tokens.weight
+    assert reference.lm_head.weight.data_ptr() != network.lm_head.weight.data_ptr()
+    assert not any(parameter.requires_grad for parameter in reference.parameters())
+    assert network.lm_head.weight.requires_grad
 
 
 def test_a_step_with_a_moving_reference_is_one_with_the_same_numbers_kept() -> None:

@@ -77,13 +77,14 @@ def up(network: nn.Module) -> torch.Tensor:
     return next(parameter.data for name, parameter in network.named_parameters() if "lora_B" in name)
 
 
-@pytest.mark.parametrize("kind", ["plain", "dora", "scaled", "output", "bf16"])
+@pytest.mark.parametrize("kind", ["plain", "dora", "scaled", "output", "embedding", "bf16"])
 def test_a_fresh_adapter_is_no_part_of_the_values_and_of_their_key(kind: str) -> None:
     options: dict[str, Any] = {
         "plain": {"r": 4},
         "dora": {"r": 2, "use_dora": True},
         "scaled": {"r": 8, "lora_alpha": 64, "use_rslora": True, "lora_dropout": 0.5},
         "output": {"r": 2, "target_modules": ["lm_head"]},
+        "embedding": {"r": 2, "target_modules": ["embed_tokens", "v_proj"]},
         "bf16": {"r": 2, "use_dora": True},
     }[kind]
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
@@ -107,6 +108,13 @@ def test_an_adapter_that_adds_something_is(options: dict[str, Any]) -> None:
     assert content(adapted) not in (base, trained)
     values, plain = (reference_logprobs(LanguageModel(n), GROUPS, max_tokens=99) for n in (adapted, tiny.llama()))
     assert not torch.equal(values.token, plain.token)
+
+
+def test_an_adapter_of_an_embedding_that_adds_something_is() -> None:
+    adapted = lora(r=2, target_modules=["embed_tokens"])
+    base = content(adapted)
+    next(p.data for name, p in adapted.named_parameters() if "lora_embedding_A" in name)[0, 5] = 1e-3
+    assert content(adapted) != base
 
 
 def test_a_magnitude_that_was_trained_is_an_adapter_that_adds_something() -> None:

@@ -32,6 +32,7 @@ class Killed(NamedTuple):
 KILLED = {
     "dpo": Killed("dpo", "model", {"logging_steps": 2, "validation": 0.2, "eval_steps": 3, "samples": 1}),
     "dropout": Killed("sft", "gpt2", {"dropout": True, "logging_steps": 5, "max_tokens": 60}),
+    "dropout in a first pass": Killed("dpo", "gpt2", {"loss_type": "kto", "beta": 1.0, "dropout": True}),
     "average": Killed("sft", "model", {"average": "ema", "ema_decay": 0.7, "validation": 0.2, "eval_steps": 4}),
     "bf16": Killed("dpo", "model", {"dtype": "bf16", "optimizer": "momentum", "average": "iterate"}),
     "pretrain": Killed("pretrain", "model", {"max_length": 24, "lr_scheduler_type": "cosine", "optimizer": "adagrad"}),

@@ -192,3 +192,22 @@ def test_no_label_is_wider_than_its_place(tmp_path: Path) -> None:
     labels = [label.get_window_extent() for label in picture.axes[0].get_yticklabels()]
     assert all(label.x0 >= 0 for label in labels)
     assert labels[0].y0 > labels[1].y1 or labels[1].y0 > labels[0].y1
+
+
+def test_a_figure_that_a_run_does_not_have_is_no_failure(tmp_path: Path) -> None:
+    """KTO has no margins, and did not fail."""
+    from matplotlib.figure import Figure
+
+    loss, margins = ({"after": {"mean": 1.0, "interval": [0.9, 1.1]}} for _ in range(2))
+    rows = [
+        Row("loss=kto", {"loss_type": "kto"}, "a", "", {"steps": 1, "seconds": 1.0, "held_out": {"loss": loss}}),
+        Row("loss=ipo", {"loss_type": "ipo"}, "b", "", {"steps": 1, "seconds": 1.0, "held_out": {
+            "loss": loss, "rewards/margins": margins}}),
+        Row("loss=npo", {"loss_type": "npo"}, "c", "error[3] diverged", None),
+    ]  # fmt: skip
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, *how: (drawn.append(self), save(self, *how)))
+        write(rows, tmp_path, "title")
+    assert [text.get_text() for text in drawn[0].axes[1].texts] == ["none", "failed"]

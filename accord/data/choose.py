@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -113,8 +114,9 @@ def _sides(judgement: Judgement) -> dict[int, bool]:
     goodness = _goodness(judgement)
     if goodness is None:
         return {}
-    mean = sum(goodness) / len(goodness)
-    return {place: value > mean for place, value in enumerate(goodness) if value != mean}
+    mean = math.fsum(goodness) / len(goodness)
+    rounding = 1e-9 * max(map(abs, goodness))  # the mean of 0.1, 0.2 and 0.3 is not 0.2 to the last bit
+    return {place: value > mean for place, value in enumerate(goodness) if abs(value - mean) > rounding}
 
 
 def _wins(goodness: Sequence[float], i: int) -> int:

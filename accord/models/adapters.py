@@ -185,7 +185,8 @@ def _injected(network: nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrap
 
 
 def _changes_nothing(layer: LoraLayer) -> bool:
-    for part in (layer.lora_B, layer.lora_embedding_B):
+    # The factor that peft begins with 0: B, but of an embedding A.
+    for part in (layer.lora_B, layer.lora_embedding_A):
         if any(tensor.any() for tensor in part.state_dict().values()):
             return False
     # DoRA begins with the length of each row of the weight itself.

@@ -49,7 +49,7 @@ class Prices(NamedTuple):
 # `python bench/layouts.py --device cuda` prints the line of its device. On devices that are not named the order is
 # fixed: on CPUs, where starting a kernel costs next to nothing, the tree was the best within the spread of the
 # measurements over the whole grid, and the prompt cache came second wherever prompts were worth keeping.
-PRICES = {"cuda": Prices(flop=4.2e-15, call=1.5e-4, one_pass=3.3e-3, fused=1.5e-3)}
+PRICES = {"cuda": Prices(flop=3.1e-15, call=5e-5, one_pass=1e-3, fused=0.9e-3)}
 
 
 def by_cost(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from accord import __version__
-from accord.stages.config import TrainingConfig
+from accord.stages.config import DpoConfig, TrainingConfig
+from accord.stages.losses import Kind, kind_of, names_of
 from accord.stages.resolve import dump
 
 WORDS = {
@@ -15,6 +16,7 @@ WORDS = {
     "sft": "fine-tuned on demonstrations",
     "dpo": "aligned with comparisons by direct preference optimisation",
 }
+SOURCES: dict[Kind, str] = {"pairs": "comparisons", "labels": "labelled completions", "rankings": "rankings"}
 
 
 def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any], *, base: str | None = None) -> str:
@@ -26,7 +28,7 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             *_front(command, base),
             "---",
             "",
-            f"# {WORDS[command].capitalize()}",
+            f"# {_title(command, config)}",
             "",
             f"Made by Accord {__version__} with `accord {command}` from `{config.model.model}`.",
             *([] if base is None else [f"It is a LoRA adapter for the model `{base}`, which it does not contain."]),
@@ -55,6 +57,13 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             "",
         ]
     )
+
+
+def _title(command: str, config: TrainingConfig) -> str:
+    """What was learnt from, and by which losses: DPO only where it was that."""
+    if not isinstance(config, DpoConfig) or (names := names_of(config.preference)) == ["sigmoid"]:
+        return WORDS[command].capitalize()
+    return f"Aligned with {SOURCES[kind_of(names[0])]} by {' + '.join(names)}"
 
 
 def _front(command: str, base: str | None) -> list[str]:

@@ -93,11 +93,25 @@ class SftConfig(TrainingConfig):
 
 
 class DpoConfig(TrainingConfig):
-    """`accord dpo`."""
+    """`accord dpo`. own_loss: of a command that is named after a loss."""
 
     defaults: ClassVar = {"learning_rate": 1e-6, "warmup_steps": 0.1, "loss_type": "sigmoid"}
+    own_loss: ClassVar[str | None] = None
     length: LengthOptions
     preference: PreferenceOptions
+
+    @model_validator(mode="after")
+    def the_loss_that_the_command_says(self) -> Self:
+        if self.own_loss is None or self.preference.loss_type == self.own_loss:
+            return self
+        from accord.stages.losses import names_of  # here, not above: it imports torch, and help must not
+
+        names = names_of(self.preference)
+        relatives = loss_names.LABELS if self.own_loss == "kto" else {}  # trl kto has losses of single completions
+        if self.own_loss not in names and not set(names) <= set(relatives):
+            what = f"{' + '.join(names)}, and the command is accord {self.own_loss}"
+            raise Conflict("loss_type", what, "leave it out, or run accord dpo")
+        return self
 
 
 class LogprobsConfig(Config):
@@ -159,8 +173,10 @@ class Command(NamedTuple):
 def _loss_command(name: str) -> Command:
     """`accord simpo`: accord dpo with that loss."""
     defaults = {**DpoConfig.defaults, "loss_type": name}
-    config = type(f"{name}_config", (DpoConfig,), {"defaults": defaults, "__doc__": f"`accord {name}`."})
-    example = f"accord {name} --model tuned --data judgements.jsonl --output_dir aligned --validation 0.1"
+    own = {"defaults": defaults, "own_loss": name, "__doc__": f"`accord {name}`."}
+    config = type(f"{name}_config", (DpoConfig,), own)
+    data = "thumbs" if name in loss_names.LABELS else "rankings" if name in loss_names.RANKINGS else "comparisons"
+    example = f"accord {name} --model tuned --data {data}.jsonl --output_dir aligned --validation 0.1"
     text = f"accord dpo with this loss: {loss_names.NAMES[name]}"
     return Command(config, "accord.stages.prefer", "Losses", text, example, hidden=True)
 
@@ -289,6 +305,13 @@ def _function(name: str) -> Callable[..., Any]:
     )
     function.__signature__ = inspect.Signature([*options, inspect.Parameter("config", keyword, default=None)])  # type: ignore[attr-defined]
     return function
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """A loss by its name: `accord.kto(...)` is `accord.dpo(loss_type="kto", ...)`."""
+    if name in loss_names.COMMANDS:
+        return _function(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 init, pretrain, sft, dpo, logprobs, merge = map(_function, ("init", "pretrain", "sft", "dpo", "logprobs", "merge"))

@@ -65,7 +65,9 @@ def evaluate(model: LanguageModel, batches: Iterable[Batch], objective: Objectiv
     """The objective's figures on held-out groups, each with a 95 % interval whose clusters are the groups."""
     with resting(model.network):
         held = measure(model, batches, objective)
-    return Evaluation({name: _estimate(name, held) for name in held.values}, len(set(held.group.tolist())))
+    # Where no completion is labelled bad, nothing is known of the rejected ones.
+    known = [name for name in held.values if held.row_weight(name).any()]
+    return Evaluation({name: _estimate(name, held) for name in known}, len(set(held.group.tolist())))
 
 
 def _estimate(name: str, held: Held) -> Estimate:

@@ -102,11 +102,14 @@ def _strategy(to: str, default: Callable[[Rest], str | None]) -> Callable[[Optio
 def _evaluation(found: Options, rest: Rest) -> Options:
     """How often, and on what: with TRL the test split of the data set, wherever there is a strategy."""
     test = found.pop("dataset_test_split", None)
+    name = rest.told.get("dataset_name")
+    own = {"eval_data", "validation", "test_split_size"} & rest.told.keys()
+    if found.keys() == {"eval_steps"} and name is not None and not own:
+        alone = found.pop("eval_steps")
+        rest.notes.append(f"{alone.at('eval_steps', rest.where)}: not used, as TRL uses it with eval_strategy")
     often = _strategy("eval_steps", lambda rest: _value(rest, "logging_steps", "10"))
     result = often(found, rest) if found else {}
     by_strategy = found.keys() - {"eval_steps"} and result["eval_steps"].value is not None
-    name = rest.told.get("dataset_name")
-    own = {"eval_data", "validation", "test_split_size"} & rest.told.keys()
     split = None if test is None else test._replace(spelling="dataset_test_split")
     if by_strategy and name is not None and not own and (split or not os.path.exists(str(name.value))):
         return result | {"eval_data": name._replace(spelling="dataset_name"), "eval_split": split or Given("test")}

@@ -7,11 +7,11 @@ from typing import Any
 from accord.maths.pair import hyperparameters
 from accord.stages import loss_names
 from accord.stages.config import LossesConfig
-from accord.stages.losses import TABLES
+from accord.stages.losses import TABLES, Kind
 from accord.stages.setup import Given
-from accord.stages.tables import show
+from accord.stages.tables import show, written
 
-OF = {"pairs": "comparisons", "labels": "labelled completions", "rankings": "rankings"}
+OF: dict[Kind, str] = {"pairs": "comparisons", "labels": "labelled completions", "rankings": "rankings"}
 
 
 def run(config: LossesConfig, given: Given) -> list[dict[str, Any]]:
@@ -30,10 +30,13 @@ def run(config: LossesConfig, given: Given) -> list[dict[str, Any]]:
         for kind, table in TABLES.items()
         for name, row in table.items()
     ]
-    shown = rows if config.table.json == "-" else [_short(row) for row in rows]
-    show(shown, title="The losses of accord dpo; each is a command, too: accord simpo", where=config.table.json)
+    if not written(rows, config.table.json):
+        for of in OF.values():
+            show([_short(row) for row in rows if row["learns_from"] == of], title=f"losses of {of}")
+        print("Each is a command: accord simpo. What they compute and where they end: --json -, or docs/losses.md.")
     return rows
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("name", "learns_from", "in_words", "options", "reference")}
+    name = row["name"] if row["reference"] == "yes" else f"{row['name']} *"
+    return {"name (* no reference)": name, "in words": row["in_words"], "options": row["options"]}

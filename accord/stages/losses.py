@@ -72,6 +72,11 @@ def kind_of(name: str) -> Kind:
     raise Conflict("loss_type", f"{name!r} is not one of the choices", fix)
 
 
+def names_of(options: PreferenceOptions) -> list[str]:
+    """The losses that the options name, in their order."""
+    return [_entry(entry)[0] for entry in _listed(options.loss_type)]
+
+
 def _listed(loss_type: object) -> list[Any]:
     if isinstance(loss_type, str):
         return [part.strip() for part in loss_type.split(",")]
@@ -99,19 +104,20 @@ def _entry(entry: str | dict[str, Any]) -> tuple[str, dict[str, float]]:
 
 
 def _term(row: Any, name: str, own: Mapping[str, float], options: PreferenceOptions, taken: set[str]) -> Term:
-    """taken: gets the options that this loss takes."""
+    """taken: gets the options that this loss takes; what its entry says itself it does not take from them."""
     hyper = {}
     for key, default in hyperparameters(row.loss).items():
         given = getattr(options, key)
-        taken.add(key)
+        if key not in own:
+            taken.add(key)
         hyper[key] = own.get(key, default if given is None else given)
         _check_range(name, key, hyper[key])
     return Term(row, hyper, own.get("weight", 1.0))
 
 
 def _check_range(name: str, key: str, value: float) -> None:
-    if key == "beta" and value <= 0:
-        raise Conflict("loss_type", f"beta of {name} is {value:g}", "beta must be greater than 0")
+    if key in ("beta", "discopop_tau") and value <= 0:
+        raise Conflict("loss_type", f"{key} of {name} is {value:g}", f"{key} must be greater than 0")
     if key == "label_smoothing" and not 0 <= value < 0.5:
         raise Conflict("loss_type", f"label_smoothing of {name} is {value:g}", "it must be at least 0 and below 0.5")
     if (name, key, value) == ("exo_pair", "label_smoothing", 0):
@@ -152,6 +158,8 @@ def _check_modifiers(options: PreferenceOptions, chosen: ChosenLoss, names: list
     for key in ("sync_steps", "sync_alpha"):
         if _changed(options, key) and options.sync_reference == "none":
             raise Conflict(key, "not used, as the reference does not move", "give sync_reference soft or hard")
+    if _changed(options, "sync_alpha") and options.sync_reference == "hard":
+        raise Conflict("sync_alpha", "not used, as a hard reference moves wholly", "leave it out, or move it softly")
 
 
 def _check_divergence(names: list[str]) -> None:

@@ -19,7 +19,7 @@ from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.reference import other_model, reference_of
 from accord.stages.session import Begun, Session, begin
-from accord.stages.setup import Given
+from accord.stages.setup import Given, context
 from accord.training.labels import LabelObjective
 from accord.training.moving import MovingReference
 from accord.training.objectives import Objective
@@ -39,6 +39,8 @@ def comparison(kind: Kind, group: Group) -> Group:
     found, what = SAYS[kind]
     if found(group):
         return group
+    if kind != "labels" and len(group.completions) == 1 and labelled(group):
+        raise RecordError("a label and no comparison", origin=group.source, fix="learn from labels: accord kto")
     what = "no completion is preferred to another" if group.judgements else what
     raise RecordError(what, origin=group.source, fix="drop the row, or run with --on_bad_row drop")
 
@@ -48,7 +50,7 @@ def run(config: DpoConfig, given: Given) -> Result | None:
     loss = chosen_loss(config.preference)
     with begin("dpo", config, given, partial(comparison, loss.kind), fitting(config.length)) as begun:
         data = begun.data
-        borrowed = _borrowed(config, loss, begun)
+        borrowed = _borrowed(config, given, loss, begun)
         reference = _reference(config, given, begun, loss, [*data.groups, *borrowed])
         objective = _objective(loss, reference, begun, borrowed)
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
@@ -58,13 +60,15 @@ def run(config: DpoConfig, given: Given) -> Result | None:
         return carry_out(session)
 
 
-def _borrowed(config: DpoConfig, loss: ChosenLoss, begun: Begun) -> list[TokenGroup]:
+def _borrowed(config: DpoConfig, given: Given, loss: ChosenLoss, begun: Begun) -> list[TokenGroup]:
     """Every group's prompt with completions of another, where the loss wants them: held-out ones among themselves."""
     if loss.kind != "labels" or not loss.terms[0].row.mismatched:
         return []
-    groups, longest = begun.data.groups, config.data.max_length or max(group.length for group in begun.data.groups)
+    groups, limits = begun.data.groups, (config.data.max_length, context(config.model, given))
+    longest = min(limit for limit in limits if limit is not None)
     train, held = groups[: begun.data.trained], groups[begun.data.trained :]
-    return [*mismatched(train, max_length=longest), *(mismatched(held, max_length=longest) if held else [])]
+    borrow = partial(mismatched, max_length=longest, apart=begun.model.start is not None)
+    return [*borrow(train), *(borrow(held, part="held-out ") if held else [])]
 
 
 def _reference(
@@ -76,9 +80,9 @@ def _reference(
     if options.sync_reference == "none":
         return reference_of(config, given, begun, groups)
     own = options.reference is None and "reference" not in given
-    start = begun.model if own else other_model(config, given, begun)
+    start = None if own else other_model(config, given, begun).network
     sync, alpha, every = options.sync_reference, options.sync_alpha, options.sync_steps
-    return MovingReference(start, begun.weights.masters, sync=sync, alpha=alpha, every=every)
+    return MovingReference(begun.model, begun.weights.masters, sync=sync, alpha=alpha, every=every, start=start)
 
 
 def _objective(

@@ -29,7 +29,10 @@ PANELS = 3
 # Options that change the unit of losses and rewards: numbers are then compared by the accuracy only.
 OF_THE_LOSS = PreferenceOptions.model_fields.keys() - {"reference", "reference_cache"}
 OWN_UNIT = ("loss", "rewards/margins")
-UNITS = "Losses and margins of different losses, or betas, are in units of their own.\n"
+UNITS = (
+    "Losses and margins of different losses, or betas, are in units of their own. "
+    "Accuracies of losses on labels count single completions, those of all others pairs.\n"
+)
 
 
 class Row(NamedTuple):
@@ -175,7 +178,8 @@ def _panel(axes: Axes, rows: Sequence[Row], figure: str) -> None:
     best = None if figure in OWN_UNIT and _have_units_of_their_own(rows) else _best(figure, found)
     for place, value in enumerate(found):
         if value is None:
-            axes.text(0.5, place, "failed", color=GREY, ha="center", va="center", transform=axes.get_yaxis_transform())
+            word = "failed" if rows[place].error else "none"
+            axes.text(0.5, place, word, color=GREY, ha="center", va="center", transform=axes.get_yaxis_transform())
             continue
         mean, low, high = value
         colour, marker = (ORANGE, "D") if place == best else (BLUE, "o")

@@ -14,26 +14,31 @@ from rich.table import Table
 from accord.errors import StorageError
 
 
-def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None) -> None:
-    """One line a row, columns by the keys of the first. where: a file for the same as JSON; - for standard output
-    instead of the table.
-    """
-    text = json.dumps(list(rows), indent=2, ensure_ascii=False)
-    if where == "-":
-        print(text)
+def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None = None) -> None:
+    """One line a row, columns by the keys of the first. where: as `written`."""
+    if written(rows, where):
         return
-    if where is not None:
-        try:
-            Path(where).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            what = f"cannot be written ({error.strerror or error})"
-            raise StorageError(what, where=where, fix="give a file that can be written to") from error
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in rows[0] if rows else ():
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     Console().print(table)
+
+
+def written(rows: Sequence[Mapping[str, Any]], where: str | None) -> bool:
+    """Writes the rows as JSON to a file, or for - to standard output: then True, as nothing else is to be there."""
+    text = json.dumps(list(rows), indent=2, ensure_ascii=False)
+    if where == "-":
+        print(text)
+        return True
+    if where is not None:
+        try:
+            Path(where).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            what = f"cannot be written ({error.strerror or error})"
+            raise StorageError(what, where=where, fix="give a file that can be written to") from error
+    return False
 
 
 def _cell(value: object) -> str:

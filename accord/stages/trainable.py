@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -20,11 +21,14 @@ DROPPING = ("attention_dropout", "attn_pdrop", "dropout", "activation_dropout", 
 
 def weights_of(network: PreTrainedModel, train: TrainOptions, dtype: torch.dtype) -> Weights:
     """The network's parameters made trainable in `dtype`, with optimiser and average."""
+    network.zero_grad()  # a model that Python passes may bring gradients of its own, and steps add to what is there
     # Dropout is off unless asked for. Checkpointing works in training mode only; dropout of 0 does nothing there.
     network.train(train.dropout or train.gradient_checkpointing or bool(dropouts(network)))
     if train.gradient_checkpointing:
         # Not the reentrant kind: that needs inputs with a gradient, which a frozen embedding does not give.
-        network.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():  # transformers 5.23 announces another name, which earlier ones do not have
+            warnings.simplefilter("ignore", FutureWarning)
+            network.gradient_checkpointing_enable({"use_reentrant": False})
     if network.training and not train.dropout:
         _silence_dropout(network, spare=dropouts(network))
     frozen_is_saved = not is_adapted(network)

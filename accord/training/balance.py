@@ -6,7 +6,7 @@ often each expert was chosen is counted over the whole step first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,19 +24,24 @@ class Balance(NamedTuple):
     whole: Routing | None
 
     @classmethod
-    def of_step(cls, model: LanguageModel, batches: Sequence[Batch]) -> Balance | None:
-        """None for networks without such a loss. Several micro-batches cost a forward pass more."""
+    def of_step(cls, model: LanguageModel, batches: Sequence[Batch], begin: Callable[[int], None]) -> Balance | None:
+        """None for networks without such a loss. Several micro-batches cost a forward pass more.
+
+        begin: as in `Coupled.of_step`.
+        """
         factor = coefficient(model.network)
         if not factor:
             return None
         if len(batches) < 2:
             return cls(factor, None)
-        with torch.no_grad():
-            found = [routing_of(model, batch.to(model.device)) for batch in batches]
+        found = []
+        for index, batch in enumerate(batches):
+            begin(index)
+            found.append(routing_of(model, batch.to(model.device)))
         known = [one for one in found if one is not None]
-        return (
-            cls(factor, Routing(*(torch.stack(parts).sum(0) for parts in zip(*known, strict=True)))) if known else None
-        )
+        if not known:
+            return None
+        return cls(factor, Routing(*(torch.stack(parts).sum(0) for parts in zip(*known, strict=True))))
 
     def value(self, routing: Routing) -> Tensor:
         """() a micro-batch's part of the step's balance loss, without the coefficient."""

@@ -5,7 +5,7 @@ A group's labelled completions share its weight. The mean is over groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,12 +54,10 @@ class LabelObjective:
         if row.mismatched:
             assert self.mismatched is not None
             places = [place for batch in batches for place in batch.indices]
-            other = torch.cat([self._ratio(model, batch) for batch in self.mismatched(places)])
+            other = torch.cat([self._ratio(model, batch) for batch in _drawing(self.mismatched(places), begin)])
         else:
-            found = []
-            for index, batch in enumerate(batches):
-                begin(index)
-                found.append((self._ratio(model, batch), labels_of(batch.to(model.device))))
+            drawing = _drawing(batches, begin)
+            found = [(self._ratio(model, batch), labels_of(batch.to(model.device))) for batch in drawing]
             ratio = torch.cat([of_batch[one.completion] for of_batch, one in found])
             label = torch.cat([one.label for _, one in found])
         return WithBaseline(self, row.baseline(ratio, label, other).detach())
@@ -105,6 +103,13 @@ class WithBaseline:
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
         return self.objective.with_baseline(model, batch, self.baseline)
+
+
+def _drawing(batches: Iterable[Batch], begin: Callable[[int], None]) -> Iterator[Batch]:
+    """Each micro-batch, where what its forward pass draws at random depends on the step and its place alone."""
+    for index, batch in enumerate(batches):
+        begin(index)
+        yield batch
 
 
 def labels_of(batch: Batch) -> Found:

@@ -120,11 +120,11 @@ def _backward(model: LanguageModel, step: Step, sums: Sums, *, seed: tuple[int, 
     place = 0
     for part in step:
         whole = sum(part.objective.weight(batch) for batch in part.batches)
-        objective = _of_step(part.objective, model, part.batches, (*seed, place))
-        balance = Balance.of_step(model, part.batches)
-        for batch in part.batches:
-            torch.manual_seed(_mix(*seed, place))
-            place += 1
+        begin = _draws(*seed, place)
+        objective = _of_step(part.objective, model, part.batches, begin)
+        balance = Balance.of_step(model, part.batches, begin)
+        for index, batch in enumerate(part.batches):
+            begin(index)
             measured = objective(model, batch.to(model.device))
             share = measured.loss * (part.coefficient / whole if whole else 0.0)
             if measured.routing is not None and balance is not None:
@@ -134,18 +134,28 @@ def _backward(model: LanguageModel, step: Step, sums: Sums, *, seed: tuple[int, 
             share.backward()
             loss += share.detach()
             sums.add(measured, part.name)
+        place += len(part.batches)
     return loss
 
 
-def _of_step(objective: Objective, model: LanguageModel, batches: Sequence[Batch], seed: tuple[int, ...]) -> Objective:
+def _draws(seed: int, step: int, first: int) -> Callable[[int], None]:
+    """What is called with a micro-batch's place in its part before every forward pass of it: all draw the same.
+
+    first: the place of the part's first micro-batch in the step.
+    """
+
+    def begin(index: int) -> None:
+        torch.manual_seed(_mix(seed, step, first + index))
+
+    return begin
+
+
+def _of_step(
+    objective: Objective, model: LanguageModel, batches: Sequence[Batch], begin: Callable[[int], None]
+) -> Objective:
     """The objective itself, or what it becomes once it has looked at the whole step."""
     if not isinstance(objective, Coupled):
         return objective
-    *run, place = seed
-
-    def begin(index: int) -> None:
-        torch.manual_seed(_mix(*run, place + index))
-
     with torch.no_grad():
         return objective.of_step(model, batches, begin)
 
@@ -189,7 +199,7 @@ def measure(model: LanguageModel, batches: Iterable[Batch], objective: Objective
     with model.segmented():
         if isinstance(objective, Coupled):
             batches = list(batches)
-            objective = _of_step(objective, model, batches, (0, 0))
+            objective = _of_step(objective, model, batches, _draws(0, 0, 0))
         for batch in batches:
             found.append(objective(model, batch.to(model.device)))
     names = found[0].values if found else {}

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from accord.data.batches import Batch
 from accord.errors import InputError
@@ -19,26 +20,33 @@ Sync = Literal["soft", "hard"]
 class MovingReference:
     """Every `every` steps theta_ref <- alpha theta + (1 - alpha) theta_ref (soft), or theta_ref <- theta (hard).
 
-    It holds a copy of the network, and of what is trained a float32 copy, so that small moves are not lost in bf16.
+    It holds a copy of the network (frozen parameters it shares with the policy), and of what is trained a float32
+    copy, so that small moves are not lost in bf16.
     """
 
     def __init__(
-        self, model: LanguageModel, policy: Mapping[str, nn.Parameter], *, sync: Sync, alpha: float, every: int
+        self,
+        model: LanguageModel,
+        policy: Mapping[str, nn.Parameter],
+        *,
+        sync: Sync,
+        alpha: float,
+        every: int,
+        start: PreTrainedModel | None = None,
     ) -> None:
+        """model: the policy, policy: what of it is trained. start: where the reference begins, if not there.
+
+        InputError where `start` is another architecture, or differs in what is not trained.
+        """
         self.policy, self.every = policy, every
         self.share = 1.0 if sync == "hard" else alpha
-        self.model = LanguageModel(copy.deepcopy(model.network), model.layout, model.head)
-        self.model.network.requires_grad_(False)
-        self._parameters = dict(self.model.network.named_parameters())
-        self.exact = {name: self._own(name, master).data.float().clone() for name, master in policy.items()}
+        if start is not None:
+            _check_start(start, model.network, policy)
+        network = _copied(model.network if start is None else start, policy)
+        self.model = LanguageModel(network, model.layout, model.head)
+        self._parameters = dict(network.named_parameters())
+        self.exact = {name: self._parameters[name].data.float() for name in policy}
         self._latest: tuple[Batch, CompletionLogprobs] | None = None
-
-    def _own(self, name: str, master: nn.Parameter) -> nn.Parameter:
-        own = self._parameters.get(name)
-        if own is None or own.shape != master.shape:
-            what = f"the reference has no tensor like the policy's {name}"
-            raise InputError(what, where="reference", fix="a moving reference has the policy's architecture")
-        return own
 
     def of(self, batch: Batch) -> Tensor:
         """(C,) nats, summed over the tokens that carry loss."""
@@ -78,3 +86,27 @@ class MovingReference:
         for name, exact in self.exact.items():
             exact.copy_(tensors[name])
         self._publish()
+
+
+def _copied(network: PreTrainedModel, policy: Mapping[str, nn.Parameter]) -> PreTrainedModel:
+    """A copy that shares the parameters that are not trained, and needs no gradients."""
+    shared = {id(own): own for name, own in network.named_parameters() if name not in policy}
+    copied = copy.deepcopy(network, shared)
+    for name, own in copied.named_parameters():
+        if name in policy:
+            own.requires_grad_(False)
+    return copied
+
+
+def _check_start(start: PreTrainedModel, network: PreTrainedModel, policy: Mapping[str, nn.Parameter]) -> None:
+    fix = "a moving reference has the policy's architecture, and its weights where these are not trained"
+    ours, theirs = dict(network.named_parameters()), dict(start.named_parameters())
+    if type(start) is not type(network):
+        what = f"a {type(start).__name__}, and the policy a {type(network).__name__}"
+        raise InputError(what, where="reference", fix=fix)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape:
+            has, of = ("policy", "reference") if name not in ours else ("reference", "policy")
+            raise InputError(f"the {has} has no tensor like the {of}'s {name}", where="reference", fix=fix)
+        if name not in policy and not torch.equal(ours[name].float(), theirs[name].float()):
+            raise InputError(f"{name} is not trained, and differs from the policy's", where="reference", fix=fix)

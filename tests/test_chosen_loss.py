@@ -233,3 +233,40 @@ def test_losses_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(loss_names.NAMES)
     assert next(row for row in rows if row["name"] == "simpo")["options"] == {"beta": 2.0, "gamma_beta_ratio": 0.5}
+
+
+def test_held_out_figures_are_against_the_reference_that_the_run_began_with(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    """Moved to the policy after the last step, the reference would give every pair a tie and the loss log 2."""
+    for loss, at_start in (("sigmoid", 0.6931), ("kto", 0.5)):
+        result = accord.dpo(
+            model=model, data=data, output_dir=tmp_path / loss, batch_size=4, max_steps=4, samples=0, loss_type=loss,
+            report_to="none", sync_reference="hard", sync_steps=4, learning_rate=3e-2, validation=0.4, threads=1,
+        )  # fmt: skip
+        held = result.summary["held_out"]
+        assert held["loss"]["before"]["mean"] == pytest.approx(at_start, abs=1e-3)
+        assert abs(held["loss"]["after"]["mean"] - at_start) > 1e-3
+        assert held["rewards/accuracies"]["before"]["mean"] == 0.5
+
+
+def test_the_numbers_of_a_loss_are_in_summary_and_card(model: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert main(["simpo", *arguments(model, data, folder, "--beta", "3")]) == 0
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["losses"] == [{"name": "simpo", "weight": 1.0, "beta": 3.0, "gamma_beta_ratio": 0.5}]
+    assert "`simpo` (weight 1, beta 3, gamma_beta_ratio 0.5)" in (folder / "README.md").read_text()
+
+
+def test_a_command_named_after_a_loss_trains_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["simpo", "--model", "m", "--data", "d", "--output_dir", "o", "--loss_type"]
+    assert main([*words, "ipo"]) == 2
+    assert "--loss_type: ipo, and the command is accord simpo" in capsys.readouterr().err
+    words[0] = "kto"  # as of TRL, whose KTO has this loss too
+    load(COMMANDS["kto"].config, arguments={"model": "m", "data": "d", "output_dir": "o", "loss_type": "bco"})
+
+
+def test_a_loss_is_a_function_of_python() -> None:
+    assert accord.kto.__name__ == "kto"
+    with pytest.raises(AttributeError, match="ktoo"):
+        accord.ktoo  # noqa: B018

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,12 @@ class ReferenceLogprobs:
         count = torch.tensor([len(group) for group in groups], dtype=torch.long)
         owner = torch.arange(len(completions)).repeat_interleave(length)
         return cls(token, length.cumsum(0), sum_by_owner(token, owner, len(completions)), count.cumsum(0) - count)
+
+    def at(self, places: Sequence[int], count: int) -> ReferenceLogprobs:
+        """The same values for a data set of `count` groups of which these are at `places`; the others have none."""
+        first = self.first.new_full((count,), len(self.end))  # looked up by mistake, it is out of range
+        first[torch.tensor(places, dtype=torch.long)] = self.first
+        return replace(self, first=first)
 
     def of(self, batch: Batch) -> Tensor:
         """(C,) sums of a micro-batch's completions, in its order."""

@@ -39,6 +39,7 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             f"{summary['held_out_groups']} held out.",
             f"Fingerprint of the tokens: `{data['fingerprint']}`.",
             "",
+            *_losses(summary),
             "## Results",
             "",
             *_results(summary),
@@ -64,6 +65,18 @@ def _title(command: str, config: TrainingConfig) -> str:
     if not isinstance(config, DpoConfig) or (names := names_of(config.preference)) == ["sigmoid"]:
         return WORDS[command].capitalize()
     return f"Aligned with {SOURCES[kind_of(names[0])]} by {' + '.join(names)}"
+
+
+def _losses(summary: Mapping[str, Any]) -> list[str]:
+    """The losses with their numbers as they were used; the configuration has only what was given."""
+    rows = summary.get("losses", ())
+    if not rows:
+        return []
+    return ["## Loss", "", "; ".join(f"`{row['name']}` ({_numbers(row)})" for row in rows), ""]
+
+
+def _numbers(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in row.items() if key != "name")
 
 
 def _front(command: str, base: str | None) -> list[str]:

@@ -77,6 +77,13 @@ def names_of(options: PreferenceOptions) -> list[str]:
     return [_entry(entry)[0] for entry in _listed(options.loss_type)]
 
 
+def in_numbers(options: PreferenceOptions) -> list[dict[str, Any]]:
+    """Every term with its weight and its hyper-parameters as they are used, defaults of the tables filled in."""
+    names = [*names_of(options), *(["sft"] if options.nll_weight else [])]
+    terms = zip(names, chosen_loss(options).terms, strict=True)
+    return [{"name": name, "weight": term.weight, **term.hyper} for name, term in terms]
+
+
 def _listed(loss_type: object) -> list[Any]:
     if isinstance(loss_type, str):
         return [part.strip() for part in loss_type.split(",")]

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.models.sample import sample
+from accord.stages.config import DpoConfig
 from accord.stages.evaluation import Evaluation
+from accord.stages.losses import in_numbers
 from accord.stages.session import Session
 from accord.stages.setup import say
 
@@ -65,6 +67,7 @@ def summarise(session: Session, went: Training, metrics: Mapping[str, float]) ->
     held = {name: {"before": was.get(name), "after": figure} for name, figure in now.items()}
     return {
         "command": session.command,
+        **({"losses": in_numbers(config.preference)} if isinstance(config := session.config, DpoConfig) else {}),
         "steps": went.steps,
         "seconds": went.seconds,
         "train_groups": session.begun.data.trained,

@@ -53,8 +53,9 @@ def run(config: DpoConfig, given: Given) -> Result | None:
         borrowed = _borrowed(config, given, loss, begun)
         reference = _reference(config, given, begun, loss, [*data.groups, *borrowed])
         objective = _objective(loss, reference, begun, borrowed)
+        held = _held_objective(config, given, begun, loss, objective, borrowed)
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
-        session = Session("dpo", config, begun, course, objective, prompts_of(data))
+        session = Session("dpo", config, begun, course, held, prompts_of(data))
         if isinstance(reference, MovingReference):
             session.after_step, session.extra_state = reference.after_step, {"reference": reference}
         return carry_out(session)
@@ -83,6 +84,27 @@ def _reference(
     start = None if own else other_model(config, given, begun).network
     sync, alpha, every = options.sync_reference, options.sync_alpha, options.sync_steps
     return MovingReference(begun.model, begun.weights.masters, sync=sync, alpha=alpha, every=every, start=start)
+
+
+def _held_objective(
+    config: DpoConfig,
+    given: Given,
+    begun: Begun,
+    loss: ChosenLoss,
+    objective: Objective,
+    borrowed: Sequence[TokenGroup],
+) -> Objective:
+    """The same; but where the reference moves, against the one that the run began with.
+
+    Against a reference that has just been moved to the policy every figure would be that of no training at all.
+    """
+    data = begun.data
+    if config.preference.sync_reference == "none" or not data.held or config.run.dry_run:
+        return objective
+    groups = [*data.groups, *borrowed]
+    places = [place for place in range(len(groups)) if place % len(data.groups) >= data.trained]
+    found = reference_of(config, given, begun, [groups[place] for place in places])
+    return _objective(loss, found.at(places, len(groups)), begun, borrowed)
 
 
 def _objective(

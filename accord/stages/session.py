@@ -18,11 +18,12 @@ from accord.data.encode import Ids
 from accord.models.experts import check_balance
 from accord.models.logprobs import LanguageModel
 from accord.stages.callbacks import Callback, callbacks_of
-from accord.stages.config import TrainingConfig
+from accord.stages.config import DpoConfig, TrainingConfig
 from accord.stages.course import Course
 from accord.stages.evaluation import Evaluation, evaluate
 from accord.stages.hub import check_hub
 from accord.stages.load_data import Data, Take, Tokenise, dialogue_of, load_data, within_context
+from accord.stages.losses import names_of
 from accord.stages.options import TrainOptions
 from accord.stages.policy import check_adapter, policy_of
 from accord.stages.resolve import dump
@@ -74,6 +75,14 @@ class Session:
     prompts: Sequence[Ids]  # token ids to sample from, before and after
     after_step: Callable[[int], None] | None = None  # called with the number of steps done, after every step
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
+
+    @property
+    def title(self) -> str:
+        """What is trained, for people: the command, or the losses where they are not its usual one."""
+        config = self.config
+        if not isinstance(config, DpoConfig) or config.preference.loss_type == "sigmoid":
+            return self.command
+        return " + ".join(names_of(config.preference))
 
     @property
     def total(self) -> int:

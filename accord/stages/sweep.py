@@ -168,7 +168,9 @@ def _carry_out(command: str, one: Planned) -> tuple[Row, int]:
             check_resumed(RunFolder(folder), one.config)
             say(f"done before: {folder}")
         else:
-            execute(command, one.config, {})
+            begun = (folder / "run.json").exists()  # else there is nothing to resume, and nothing to be said of it
+            own = one.config.run.model_copy(update={"resume": begun})
+            execute(command, one.config.model_copy(update={"run": own}), {})
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except Exception as error:  # one failing run does not lose the others
         code = error.code if isinstance(error, AccordError) else 1

@@ -83,7 +83,7 @@ def _finish(session: Session, state: State, went: Training) -> Result:
     folder.write_json("summary.json", summary)
     base = base_name(network) if is_adapted(network) else None
     folder.write_text("README.md", model_card(session.command, session.config, summary, base=base))
-    folder.draw_curves(f"accord {session.command}: {folder.path.name}")
+    folder.draw_curves(f"accord {session.title}: {folder.path.name}")
     report(session, went)
     if session.config.run.push_to_hub is not None:
         push(session.config.run.push_to_hub, folder.path, [*written, "README.md"])
@@ -97,7 +97,7 @@ def _steps(session: Session, state: State) -> str | None:
     ended = patience_ended(session.config.best, state.best)
     if ended is not None:
         return ended
-    with Progress(session.command, session.total, start=state.done) as progress:
+    with Progress(session.title, session.total, start=state.done) as progress:
         results = fit(
             session.begun.model,
             steps,

@@ -17,7 +17,7 @@ from accord.maths.likelihood import bits_per_token
 from accord.maths.unpaired import zero_one
 from accord.models.logprobs import LanguageModel
 from accord.training.objectives import Measured, Objective
-from accord.training.scores import Reference, Term, scores_of
+from accord.training.scores import Reference, Term, rounding, scores_of
 
 # places of groups in the data set -> micro-batches of the same prompts with completions of others
 Mismatched = Callable[[Sequence[int]], Iterable[Batch]]
@@ -76,11 +76,12 @@ class LabelObjective:
         with torch.no_grad():
             reward = row.reward(policy, reference, length, found.label, **hyper)
             wrong = zero_one(policy, reference + baseline, found.label)
+            neutral = (policy - reference - baseline).abs() <= rounding(length)
             values = {
                 "loss": loss.detach(),
                 "rewards/chosen": reward,
                 "rewards/rejected": reward,
-                "rewards/accuracies": torch.where(policy == reference + baseline, 0.5, 1 - wrong),
+                "rewards/accuracies": torch.where(neutral, 0.5, 1 - wrong),
                 "logps/chosen": policy.detach(),
                 "logps/rejected": policy.detach(),
                 "bits_per_token/chosen": bits_per_token(-policy.detach() / length.clamp(min=1)),

@@ -14,13 +14,14 @@ from torch import Tensor
 from accord.data.batches import Batch
 from accord.data.choose import pairs
 from accord.maths.desensitise import desensitised
+from accord.maths.gap_losses import dpo
 from accord.maths.likelihood import bits_per_token
-from accord.maths.pair import Pair, log_ratio
+from accord.maths.pair import Pair, log_ratio, log_ratio_gap
 from accord.maths.weighting import alignment_weight, pair_weight
 from accord.models.experts import Routing
 from accord.models.logprobs import LanguageModel
 from accord.training.objectives import Measured, Objective
-from accord.training.scores import Reference, Scores, Term, scores_of
+from accord.training.scores import Reference, Scores, Term, rounding, scores_of
 
 
 class Found(NamedTuple):
@@ -64,6 +65,7 @@ class PairObjective:
     def __init__(self, terms: Sequence[Term], reference: Reference | None, modifiers: Modifiers | None = None) -> None:
         self.terms, self.reference, self.modifiers = tuple(terms), reference, modifiers or Modifiers()
         self.coupled = any(term.row.coupled for term in self.terms)
+        self.is_dpo = self.terms[0].row.loss is dpo and self.modifiers.divergence is None
 
     def weight(self, batch: Batch) -> float:
         return float(sum(pair.weight for member in batch.members for pair in pairs(member.group)))
@@ -118,19 +120,27 @@ class PairObjective:
         total = (loss * compared.weight).sum()
         return Measured(total, values, compared.weight, compared.group, routing=compared.routing)
 
+    def _tied(self, compared: Compared, gap: Tensor) -> Tensor:
+        """(P,) bool: neither completion has the larger reward, beyond rounding."""
+        if not self.terms[0].row.needs_reference:
+            return gap == 0
+        between = log_ratio_gap(compared.policy, compared.reference).abs()
+        return between <= rounding(compared.length.chosen + compared.length.rejected)
+
     def _figures(self, compared: Compared, loss: Tensor) -> dict[str, Tensor]:
         plain, length, first = compared.plain, compared.length, self.terms[0]
         reward = first.row.reward(*self._seen(first, compared), length, **first.hyper)
         gap = reward.chosen - reward.rejected
+        figures = {"gradient_weight": torch.sigmoid(-gap)} if self.is_dpo else {}  # Eq. 13: sigma(r_l - r_w)
         return {
             "loss": loss,
             "rewards/chosen": reward.chosen,
             "rewards/rejected": reward.rejected,
             "rewards/margins": gap,
-            "rewards/accuracies": (gap > 0).float() + 0.5 * (gap == 0),  # a tie is half right
+            "rewards/accuracies": torch.where(self._tied(compared, gap), 0.5, (gap > 0).float()),
             "logps/chosen": plain.chosen.detach(),
             "logps/rejected": plain.rejected.detach(),
-            "gradient_weight": torch.sigmoid(-gap),  # Eq. 13 for DPO: the probability given to the wrong order
+            **figures,
             "length_gap": (length.chosen - length.rejected).float(),
             "bits_per_token/chosen": bits_per_token(-plain.chosen.detach() / length.chosen.clamp(min=1)),
         }

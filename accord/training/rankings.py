@@ -11,7 +11,7 @@ from accord.data.batches import Batch
 from accord.data.choose import rankings
 from accord.models.logprobs import LanguageModel
 from accord.training.objectives import Measured
-from accord.training.scores import Reference, Term, scores_of
+from accord.training.scores import Reference, Term, rounding, scores_of
 
 
 class Found(NamedTuple):
@@ -38,24 +38,28 @@ class RankingObjective:
         row, hyper = self.term.row, self.term.hyper
         loss = row.loss(policy, reference, length, found.rank, **hyper)
         with torch.no_grad():
-            values = _figures(row.reward(policy, reference, length, found.rank, **hyper), found.rank)
-        values = {"loss": loss.detach(), **values}
+            reward = row.reward(policy, reference, length, found.rank, **hyper)
+            values = {"loss": loss.detach(), **_figures(reward, policy, reference, length, found.rank)}
         return Measured((loss * found.weight).sum(), values, found.weight, found.group, routing=scores.routing)
 
 
-def _figures(reward: Tensor, rank: Tensor) -> dict[str, Tensor]:
-    """(Q, K) rewards and ranks -> (Q,) each. chosen: the best-ranked ones, rejected: the worst."""
+def _figures(reward: Tensor, policy: Tensor, reference: Tensor, length: Tensor, rank: Tensor) -> dict[str, Tensor]:
+    """(Q, K) each -> (Q,) each. chosen: the best-ranked ones, rejected: the worst. A tie is half right."""
     best = rank == 1
     worst = rank == rank.max(-1, keepdim=True).values
     chosen, rejected = _mean(reward, best), _mean(reward, worst)
     better = (rank.unsqueeze(-1) < rank.unsqueeze(-2)) & (rank.unsqueeze(-1) > 0)
     gap = reward.unsqueeze(-1) - reward.unsqueeze(-2)
-    right = (gap > 0).float() + 0.5 * (gap == 0)
+    ratio = policy - reference
+    tied = (ratio.unsqueeze(-1) - ratio.unsqueeze(-2)).abs() <= rounding(length.unsqueeze(-1) + length.unsqueeze(-2))
+    right = torch.where(tied, 0.5, (gap > 0).float())
     return {
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
         "rewards/margins": chosen - rejected,
         "rewards/accuracies": (right * better).sum((-2, -1)) / better.sum((-2, -1)),
+        "logps/chosen": _mean(policy, best),
+        "logps/rejected": _mean(policy, worst),
     }
 
 
@@ -69,7 +73,7 @@ def rankings_of(batch: Batch) -> Found:
     for index, member in zip(batch.indices, batch.members, strict=True):
         rows += [(start, one.ranks, one.weight, index) for one in rankings(member.group)]
         start += len(member.completions)
-    widest = max(len(ranks) for _, ranks, _, _ in rows)
+    widest = max((len(ranks) for _, ranks, _, _ in rows), default=1)
     completion = torch.zeros(len(rows), widest, dtype=torch.long)
     rank = torch.zeros(len(rows), widest, dtype=torch.long)
     for row, (first, ranks, _, _) in enumerate(rows):

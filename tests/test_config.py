@@ -15,9 +15,10 @@ from pydantic import ValidationError
 import accord
 from accord.errors import InputError
 from accord.records import Group
+from accord.stages.command_options import DemoOptions
 from accord.stages.config import COMMANDS, DpoConfig, InitConfig, LogprobsConfig, PretrainConfig, SftConfig, call
 from accord.stages.leaves import leaves
-from accord.stages.options import Config, DemoOptions
+from accord.stages.options import Config
 from accord.stages.resolve import changed, dump, flat, load, nearest
 
 NEEDED = {"model": "m", "data": "d.jsonl", "output_dir": "out"}

@@ -14,29 +14,30 @@ from pydantic import model_validator
 
 from accord.errors import InputError
 from accord.stages import loss_names
+from accord.stages.adapter_options import AdapterOptions, MergeOptions
 from accord.stages.best_options import BestOptions
+from accord.stages.command_options import (
+    CacheOptions,
+    DemoOptions,
+    NewModelOptions,
+    ScoreOptions,
+    SweepOptions,
+    TableOptions,
+)
 from accord.stages.leaves import leaves
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.options import (
-    AdapterOptions,
-    CacheOptions,
     Config,
     Conflict,
     DataOptions,
     DemonstrationOptions,
-    DemoOptions,
     LengthOptions,
-    MergeOptions,
     ModelOptions,
-    NewModelOptions,
     ReadOptions,
-    RunOptions,
-    ScoreOptions,
-    SweepOptions,
-    TableOptions,
     TrainOptions,
 )
 from accord.stages.resolve import load
+from accord.stages.run_options import RunOptions
 
 # Python may pass these as objects; the last two only it.
 OBJECTS = ("model", "data", "eval_data", "reference", "mix", "tokenizer", "callback")

@@ -15,8 +15,8 @@ from accord.models.adapter_files import adapter_directory, base_of, load_adapter
 from accord.models.adapters import merged
 from accord.models.layout import ROUNDING
 from accord.models.load import load_network, load_tokenizer, save, stored_dtype
+from accord.stages.adapter_options import MergeOptions
 from accord.stages.config import MergeConfig
-from accord.stages.options import MergeOptions
 from accord.stages.setup import DTYPES, Given, say
 
 PROBE = 64  # tokens of the comparison of the adapter with what it was merged into

@@ -1,15 +1,15 @@
-"""The option groups: small frozen models, put together to a config for each stage in `accord.stages.config`.
+"""The option groups of models, data and training, and what all groups are made of.
+
+Groups are small frozen models, put together to a config for each stage in `accord.stages.config`.
 
 A leaf's name is its YAML key and its `--key`, so names are unique over the groups of a stage. `description` is the
 help text, `title` the word that stands for the value in the help. A leaf without a default is required, or has its
 default in the stage (`Config.defaults`), never in both. Groups check; they never change a value.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 Data = Annotated[str, Field(title="FILE_OR_NAME", description="A .jsonl or .jsonl.gz file, or the name of a data set.")]
@@ -36,8 +36,6 @@ ReferenceCache = Annotated[
     ),
 ]
 Threads = Annotated[int | None, Field(ge=1, description="CPU threads; not given: PyTorch's own choice.")]
-Steps = Annotated[int, Ge(1)] | Literal["epoch"]  # how often: every so many steps, or once an epoch
-Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow", "none"]
 
 
 class Conflict(ValueError):
@@ -188,128 +186,6 @@ class TrainOptions(Options):
         return self
 
 
-class AdapterOptions(Options):
-    """A LoRA adapter instead of the whole model: a few small matrices are trained, the model itself is frozen."""
-
-    panel: ClassVar[str] = "Adapter"
-    lora_r: int | None = Field(
-        None, ge=1, description="Rank of a new LoRA adapter, which alone is trained; not given: the whole model is."
-    )
-    lora_alpha: int = Field(32, ge=1, description="The adapter's part is multiplied by lora_alpha / lora_r.")
-    lora_dropout: float = Field(
-        0.0, ge=0, lt=1, description="Dropout of the adapter's input while it is trained, of a continued one too."
-    )
-    lora_target_modules: str | list[str] = Field(
-        "all-linear",
-        title="NAME[,NAME]",
-        description="The layers that get an adapter: the ends of their names, or all-linear: every linear layer but "
-        "the output layer.",
-    )
-    use_rslora: bool = Field(False, description="Multiply by lora_alpha / sqrt(lora_r) instead (rank-stabilised).")
-    use_dora: bool = Field(False, description="Train the magnitudes of the adapted weights as well (DoRA).")
-    load_in_4bit: bool = Field(
-        False, description="Keep the frozen model in 4-bit NF4 (QLoRA); needs an adapter, and bitsandbytes installed."
-    )
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """`lora_target_modules`, name by name."""
-        given = self.lora_target_modules
-        words = given.split(",") if isinstance(given, str) else given
-        return tuple(word.strip() for word in words if word.strip())
-
-    @model_validator(mode="after")
-    def with_a_rank(self) -> Self:
-        for key in ("lora_alpha", "lora_target_modules", "use_rslora", "use_dora"):
-            if self.lora_r is None and getattr(self, key) != type(self).model_fields[key].default:
-                what = "would not be used: it is of a new adapter, and lora_r is not given"
-                raise Conflict(key, what, "give lora_r too (16 is usual), or leave it out")
-        if not self.targets or ("all-linear" in self.targets and len(self.targets) > 1):
-            what = "all-linear beside other names" if self.targets else "names no layer"
-            raise Conflict("lora_target_modules", what, "all-linear alone, or names such as q_proj,v_proj")
-        return self
-
-
-class RunOptions(Options):
-    """The run folder, and what is written into it when."""
-
-    panel: ClassVar[str] = "Run"
-    output_dir: str = Field(title="DIR", description="The run folder: the trained model, its config, metrics, curves.")
-    logging_steps: Steps = Field(
-        10, title="INTEGER|epoch", description="Write metrics every so many steps, or once an epoch."
-    )
-    eval_steps: Steps | None = Field(
-        None,
-        title="INTEGER|epoch",
-        description="Evaluate on the held-out data every so many steps, or once an epoch; not given: at the end only.",
-    )
-    save_steps: Steps | None = Field(
-        500,
-        title="INTEGER|epoch",
-        description="Write a checkpoint every so many steps, or once an epoch; none: at the end only.",
-    )
-    save_total_limit: int | None = Field(
-        2, ge=2, description="Checkpoints kept; the oldest goes when a new one is safe; none: all stay."
-    )
-    resume: bool | str = Field(
-        False,
-        title="[PATH]",
-        description="Continue from the newest checkpoint in output_dir, or from this one; with none yet, start anew.",
-    )
-    report_to: list[Tracker] = Field(
-        ["tensorboard"],
-        min_length=1,
-        title="NAME[,NAME]",
-        description="Where curves are shown besides metrics.jsonl and curves.png, several with commas.",
-    )
-    run_name: str | None = Field(
-        None, title="NAME", description="The run's name in wandb, trackio, mlflow; not given: that of output_dir."
-    )
-    project: str | None = Field(
-        None,
-        title="NAME",
-        description="Their project or experiment; not given: what WANDB_PROJECT, TRACKIO_PROJECT or "
-        "MLFLOW_EXPERIMENT_NAME say, else accord.",
-    )
-    push_to_hub: str | None = Field(
-        None,
-        title="USER/NAME",
-        description="Upload the trained model to this repository of the Hugging Face hub, made private if it is new.",
-    )
-    dry_run: bool = Field(False, description="Only say what would be trained: groups, tokens, steps, memory, time.")
-    samples: int = Field(4, ge=0, description="Prompts that the model answers before and after training; 0 = none.")
-    sample_tokens: int = Field(64, ge=1, description="Longest such answer, in tokens.")
-    threads: Threads = None
-
-    @model_validator(mode="after")
-    def none_alone(self) -> Self:
-        if "none" in self.report_to and len(self.report_to) > 1:
-            raise Conflict("report_to", "none together with trackers", "none alone, or only the trackers")
-        return self
-
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
-
-    class TableOptions(Options):
-        """Where a table goes besides the terminal."""
-
-        panel: ClassVar[str] = "Output"
-        json: str | None = Field(  # type: ignore[assignment]
-            None, title="FILE|-", description="Write the table as JSON to this file too; - for standard output instead."
-        )
-
-
-class SweepOptions(Options):
-    """Which runs, and whether they are only listed."""
-
-    panel: ClassVar[str] = "Sweep"
-    file: str = Field(
-        title="FILE.yaml", description="A stage's options and its `command:`; a list stands for values to try."
-    )
-    dry_run: bool = Field(False, description="Only list the runs, and which are done.")
-
-
 class DemonstrationOptions(Options):
     """What of a demonstration carries loss, and what is mixed in."""
 
@@ -334,86 +210,3 @@ class DemonstrationOptions(Options):
         if self.mix is not None and self.mix_fraction == 0:
             raise Conflict("mix", "would not be used, as mix_fraction is 0", "give mix_fraction too, for example 0.1")
         return self
-
-
-class NewModelOptions(Options):
-    """The shape of a new model and the data of its tokenizer."""
-
-    panel: ClassVar[str] = "New model"
-    data: Data
-    split: Split = "train"
-    on_bad_row: OnBadRow = "error"
-    output_dir: str = Field(title="DIR", description="Where the new model directory is written.")
-    vocab_size: int = Field(
-        8192, ge=264, le=1_000_000, description="Rows of the embedding; the 256 bytes and the control tokens are in it."
-    )
-    hidden_size: int = Field(256, ge=2, le=65_536, description="Width of the model.")
-    layers: int = Field(4, ge=1, le=1_000, description="Number of layers.")
-    heads: int = Field(4, ge=1, le=1_024, description="Attention heads of a layer; hidden_size is a multiple.")
-    kv_heads: int | None = Field(
-        None, ge=1, le=1_024, description="Key-value heads, a divisor of heads; not given: heads / 2."
-    )
-    intermediate_size: int | None = Field(
-        None, ge=1, le=1_000_000, description="Width of the feed-forward layers; not given: chosen from hidden_size."
-    )
-    context: int = Field(2048, ge=2, le=10_000_000, description="Longest text that the model takes, in tokens.")
-    seed: Seed = 0
-
-    @property
-    def key_value_heads(self) -> int:
-        """`kv_heads`, or half the heads where it is not given."""
-        return self.kv_heads if self.kv_heads is not None else max(1, self.heads // 2)
-
-    @model_validator(mode="after")
-    def heads_fit(self) -> Self:
-        if self.hidden_size % (2 * self.heads):
-            what = f"{self.hidden_size} does not give {self.heads} heads of an even width each"
-            raise Conflict("hidden_size", what, f"hidden_size must be a multiple of {2 * self.heads} (2 x heads)")
-        if self.heads % self.key_value_heads:
-            what = f"{self.key_value_heads} does not divide {self.heads} heads"
-            raise Conflict("kv_heads", what, "kv_heads must be a divisor of heads")
-        return self
-
-
-class ScoreOptions(Options):
-    """Where log-probabilities go."""
-
-    panel: ClassVar[str] = "Output"
-    output: str = Field(title="FILE", description="The .jsonl file to write: one line a completion.")
-    max_tokens: MaxTokens = None
-    threads: Threads = None
-
-
-class CacheOptions(Options):
-    """What is listed, and whether it is removed."""
-
-    panel: ClassVar[str] = "Cache"
-    reference_cache: ReferenceCache = "auto"
-    clear: bool = Field(False, description="Remove what is listed.")
-    older_than: float | None = Field(
-        None, ge=0, title="DAYS", description="List only what was not used for so many days; not given: all."
-    )
-
-
-class MergeOptions(Options):
-    """An adapter and what it is merged into."""
-
-    panel: ClassVar[str] = "Merge"
-    adapter: str = Field(title="DIR_OR_NAME", description="The LoRA adapter.")
-    base_model: str | None = Field(
-        None, title="DIR_OR_NAME", description="The model it belongs to; not given: the one that its config names."
-    )
-    output_dir: str = Field(title="DIR", description="Where the merged model is written.")
-    dtype: Literal["float32", "bf16"] | None = Field(
-        None, description="Number type of the merged weights; not given: that of the model it belongs to."
-    )
-    trust_remote_code: bool = Field(False, description="Run Python code that lies in the model directory.")
-
-
-class DemoOptions(Options):
-    """The demo, offline."""
-
-    panel: ClassVar[str] = "Demo"
-    output_dir: str = Field("runs/demo", title="DIR", description="Where its models, data and summary.json go.")
-    seed: Seed = 0
-    threads: int = Field(1, ge=1, description="CPU threads; its models are so small that more seldom help.")

@@ -10,8 +10,8 @@ from accord.models.adapter_files import adapter_directory, place_of
 from accord.models.adapters import Lora, add_adapter, bare, is_adapted, make_trainable
 from accord.models.load import check_vocabulary, load_network
 from accord.models.quantize import check_bitsandbytes
+from accord.stages.adapter_options import AdapterOptions
 from accord.stages.config import TrainingConfig
-from accord.stages.options import AdapterOptions
 from accord.stages.setup import Given, Machine, moved, network_of, say
 
 

@@ -266,6 +266,11 @@ def test_a_command_named_after_a_loss_trains_no_other(capsys: pytest.CaptureFixt
     load(COMMANDS["kto"].config, arguments={"model": "m", "data": "d", "output_dir": "o", "loss_type": "bco"})
 
 
+def test_a_callback_by_name_is_refused() -> None:
+    with pytest.raises(InputError, match="callback: takes functions only"):
+        accord.dpo(model="m", data="d", output_dir="o", callback="stop")
+
+
 def test_a_loss_is_a_function_of_python() -> None:
     assert accord.kto.__name__ == "kto"
     with pytest.raises(AttributeError, match="ktoo"):

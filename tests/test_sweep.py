@@ -35,6 +35,8 @@ def planned(tmp_path: Path, text: str, head: str = HEAD) -> list[str]:
         ("max_steps: [null, 5]\nshuffle: [true]\n", ["max_steps=none,shuffle=true", "max_steps=5,shuffle=true"]),
         ("per_device_train_batch_size: [2, 4]\ngradient_accumulation_steps: 8\n", ["batch_size=16", "batch_size=32"]),
         ("seed: [7]\n", ["seed=7"]),
+        ("loss_type: [sigmoid, ipo]\n", ["loss_type=sigmoid", "loss_type=ipo"]),
+        ("loss_type: [sigmoid, [sigmoid, sft]]\n", ["loss_type=sigmoid", "loss_type=sigmoid+sft"]),
     ],
 )  # fmt: skip
 def test_a_list_stands_for_the_values_to_try(tmp_path: Path, text: str, names: list[str]) -> None:
@@ -53,8 +55,8 @@ def test_every_run_has_its_folder_and_resumes(tmp_path: Path) -> None:
     ("text", "head", "error"),
     [
         ("beta: 0.1\n", HEAD, "sweep.yaml: nothing varies: give an option a list of values; one that takes a list"),
-        ("loss_type: [sigmoid, ipo]\n", HEAD, "sweep.yaml: nothing varies"),
-        ("loss_type: [sigmoid, [ipo]]\n", HEAD, "sweep.yaml:6: loss_type: lists and single values: write every"),
+        ("loss_type: [sigmoid, sft]\nloss_weights: [1, 0.5]\n", HEAD, "sweep.yaml: nothing varies"),
+        ("lora_target_modules: [q_proj, [v_proj]]\n", HEAD, "sweep.yaml:6: lora_target_modules: lists and single"),
         ("beta: []\n", HEAD, "sweep.yaml:6: beta: no value in the list"),
         ("beta: [0.1, 0.10]\n", HEAD, "sweep.yaml: two runs are the same"),
         ("beta: [0.1, -1]\n", HEAD, "sweep.yaml:6: beta: -1.0 is out of range: beta must be greater than 0"),

@@ -275,6 +275,8 @@ def call(name: str, /, *, config: str | os.PathLike[str] | None = None, **option
     config_class = COMMANDS[name].config
     if options.get("tokenizer") is not None:
         raise InputError("takes a loaded tokenizer only", where="tokenizer", fix="leave it out to take the model's own")
+    if isinstance(options.get("callback"), str):
+        raise InputError("takes functions only", where="callback", fix="give a function of one dict, or a list of them")
     unset = [key for key in ("tokenizer", "callback") if options.get(key) is None]
     options = {key: value for key, value in options.items() if key not in unset}
     no_option = {"tokenizer"} if "model" in leaves(config_class) else set()

@@ -78,9 +78,10 @@ def plan(file: str) -> Sweep:
     """The runs that a file asks for, each with a checked config. InputError for a file that is no sweep."""
     given = read_yaml(file)
     command = _command(given, file)
-    axes = {key: values for key, held in given.items() if (values := _values(key, held, command)) is not None}
+    weighted = "loss_weights" in given
+    axes = {key: values for key, held in given.items() if (values := _values(key, held, command, weighted)) is not None}
     if not axes:
-        fix = "give an option a list of values; one that takes a list itself (loss_type ...) needs a list of lists"
+        fix = "give an option a list of values; one that takes a list itself (report_to ...) needs a list of lists"
         raise InputError("nothing varies", where=file, fix=fix)
     folder = given.get("output_dir", Given(None)).value
     if not isinstance(folder, str):
@@ -107,11 +108,13 @@ def _command(given: dict[str, Given], file: str) -> str:
     return str(held.value)
 
 
-def _values(key: str, held: Given, command: str) -> list[object] | None:
-    """The values to try; None where the option does not vary."""
+def _values(key: str, held: Given, command: str, weighted: bool) -> list[object] | None:
+    """The values to try; None where the option does not vary. weighted: loss_type is a sum, as weights are given."""
     if not isinstance(held.value, list):
         return None
-    if takes_list(key, leaves(COMMANDS[command].config)):
+    # Names of losses are losses to try: who writes them in a sweep's file seldom means their sum.
+    losses = key == "loss_type" and not weighted and not any(isinstance(item, dict) for item in held.value)
+    if not losses and takes_list(key, leaves(COMMANDS[command].config)):
         lists = [isinstance(item, list) for item in held.value]
         if any(lists) and not all(lists):
             raise InputError("lists and single values", where=held.at(key, ""), fix="write every value as a list")

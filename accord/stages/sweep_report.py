@@ -108,12 +108,14 @@ def _record(row: Row) -> dict[str, Any]:
 def _show(rows: Sequence[Row], shown: Sequence[str], title: str) -> None:
     """On the terminal, narrower: intervals of the main figures only."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", overflow="fold")
+    names = [_folded(row.name, 0) for row in rows]  # on a narrow terminal a name breaks at commas, a figure at blanks
+    widest = max((len(part) for name in names for part in name.split("\n")), default=0)
+    table.add_column("run", overflow="fold", min_width=min(widest, 36))
     for name in shown:
-        table.add_column(name.removeprefix("rewards/"), no_wrap=True)
-    for row in rows:
+        table.add_column(name.removeprefix("rewards/"))
+    for row, called in zip(rows, names, strict=True):
         figures = [_estimate(row.figure(name), 3, interval=name in WITH_INTERVAL) for name in shown]
-        table.add_row(_folded(row.name), *(figures if not row.error else ["failed", *figures[1:]]))
+        table.add_row(called, *(figures if not row.error else ["failed", *figures[1:]]))
     Console().print(table)
     for row in rows:
         if row.error:

@@ -156,3 +156,16 @@ def test_the_balance_of_two_micro_batches_is_that_of_one() -> None:
         return Step(network, [Part(batches, objective)], "rows").means["aux_loss"]
 
     assert balance(10, 2) == pytest.approx(balance(1000, 1), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "given"),
+    [("sigmoid", {}, True), ("sigmoid", {"label_smoothing": 0.2}, False), ("ipo", {}, False), ("simpo", {}, False)],
+)
+def test_only_dpo_itself_reports_its_gradient_weight(name: str, hyper: dict[str, float], given: bool) -> None:
+    """Equation 13 is DPO's: the gradient of another loss has another weight."""
+    row = PAIR_LOSSES[name]
+    chosen = [term(PAIR_LOSSES, name, **hyper)]
+    objective = PairObjective(chosen, reference_of(PAIRS) if row.needs_reference else None)
+    step = Step(tiny.llama(), [Part(cut(PAIRS, "tree", 64), objective)], "tree")
+    assert ("gradient_weight" in step.means) is given

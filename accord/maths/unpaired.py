@@ -81,8 +81,8 @@ def apo_zero_unpaired(
 
     The two sides of apo_zero apart: D'Oosterlinck et al. 2024, Eq. 7. It is kto with z0 = 0.
     """
-    weight = _weight(policy, label, desirable_weight, undesirable_weight)
-    return weight * torch.sigmoid(-beta * _signed(policy - reference, label))
+    weights = {"desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
+    return kto(policy, reference, length, label, torch.zeros_like(baseline), beta=beta, **weights)
 
 
 def npo(

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.data.read import Source, read_groups
 from accord.data.report import DataReport
-from accord.errors import InputError
 from accord.models.pocket import random_model, train_tokenizer, write
 from accord.records import Group, Text
 from accord.stages.config import InitConfig
+from accord.stages.new_model import NewModel, empty_folder
 from accord.stages.setup import Given, say
-
-
-@dataclass
-class NewModel:
-    """What `accord init` gives back to Python."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    output_dir: Path
 
 
 def run(config: InitConfig, given: Given) -> NewModel:
     """Trains a tokenizer on every text of the data and writes it with a random model."""
     options = config.new_model
-    directory = Path(options.output_dir)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError("exists and is not empty", where=str(directory), fix="take another --output_dir")
+    directory = empty_folder(options.output_dir)
     report = DataReport()
     source = cast(Source, given.get("data", options.data))
     groups = read_groups(source, split=options.split, on_bad_row=options.on_bad_row, report=report)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from accord.errors import InputError, IntegrityError
 from accord.models.adapter_files import adapter_directory, base_of, load_adapter
@@ -17,26 +16,16 @@ from accord.models.layout import ROUNDING
 from accord.models.load import load_network, load_tokenizer, save, stored_dtype
 from accord.stages.adapter_options import MergeOptions
 from accord.stages.config import MergeConfig
+from accord.stages.new_model import NewModel, empty_folder
 from accord.stages.setup import DTYPES, Given, say
 
 PROBE = 64  # tokens of the comparison of the adapter with what it was merged into
 
 
-@dataclass
-class Merged:
-    """What `accord merge` gives back to Python."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    output_dir: Path
-
-
-def run(config: MergeConfig, given: Given) -> Merged:
+def run(config: MergeConfig, given: Given) -> NewModel:
     """Merges in float32, compares, and writes a whole model in the number type of the base, or the one asked for."""
     options = config.merge
-    place = Path(options.output_dir)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise InputError("exists and is not empty", where=str(place), fix="take another --output_dir")
+    place = empty_folder(options.output_dir)
     directory = adapter_directory(options.adapter)
     if directory is None:
         raise InputError("no adapter_config.json", where=options.adapter, fix="name the directory of a LoRA adapter")
@@ -51,7 +40,7 @@ def run(config: MergeConfig, given: Given) -> Merged:
     place.mkdir(parents=True, exist_ok=True)
     save(network, tokenizer, place)
     say(f"{options.adapter} merged into {base}, {str(dtype).removeprefix('torch.')}: {place}")
-    return Merged(network, tokenizer, place)
+    return NewModel(network, tokenizer, place)
 
 
 def _merged(directory: Path, base: str, options: MergeOptions) -> PreTrainedModel:

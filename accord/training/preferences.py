@@ -16,7 +16,7 @@ from accord.data.choose import pairs
 from accord.maths.desensitise import desensitised
 from accord.maths.gap_losses import dpo
 from accord.maths.likelihood import bits_per_token
-from accord.maths.pair import Pair, log_ratio, log_ratio_gap
+from accord.maths.pair import Pair, gradient_weight, log_ratio, log_ratio_gap
 from accord.maths.weighting import alignment_weight, pair_weight
 from accord.models.experts import Routing
 from accord.models.logprobs import LanguageModel
@@ -65,7 +65,10 @@ class PairObjective:
     def __init__(self, terms: Sequence[Term], reference: Reference | None, modifiers: Modifiers | None = None) -> None:
         self.terms, self.reference, self.modifiers = tuple(terms), reference, modifiers or Modifiers()
         self.coupled = any(term.row.coupled for term in self.terms)
-        self.is_dpo = self.terms[0].row.loss is dpo and self.modifiers.divergence is None
+        first = self.terms[0]  # whose gradient equation 13 is, where it is DPO as the paper has it
+        self.is_dpo = (
+            first.row.loss is dpo and not first.hyper.get("label_smoothing") and modifiers in (None, Modifiers())
+        )
 
     def weight(self, batch: Batch) -> float:
         return float(sum(pair.weight for member in batch.members for pair in pairs(member.group)))
@@ -131,7 +134,10 @@ class PairObjective:
         plain, length, first = compared.plain, compared.length, self.terms[0]
         reward = first.row.reward(*self._seen(first, compared), length, **first.hyper)
         gap = reward.chosen - reward.rejected
-        figures = {"gradient_weight": torch.sigmoid(-gap)} if self.is_dpo else {}  # Eq. 13: sigma(r_l - r_w)
+        figures = {}
+        if self.is_dpo:
+            weight = gradient_weight(compared.policy, compared.reference, beta=first.hyper["beta"])
+            figures = {"gradient_weight": weight.detach()}
         return {
             "loss": loss,
             "rewards/chosen": reward.chosen,

@@ -1,6 +1,7 @@
 # Each target sets itself up: the first one on a fresh machine makes .venv, and again when the lock file changes.
 PYTHON ?= python3
 WORKERS ?= 2
+SECONDS ?= 60
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench fuzz
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +17,7 @@ help:
 	@echo "make test    all tests ($(WORKERS) at a time; WORKERS=n changes that)"
 	@echo "make check   format, lint, types, and that imports point down only"
 	@echo "make bench   the measurements of docs/benchmarks.md"
+	@echo "make fuzz    the reader of data against damaged files, for $(SECONDS) seconds (SECONDS=n changes that)"
 	@echo "Each sets up .venv by itself. PYTHON=... names another Python (3.11 or later) to make it from."
 
 demo: $(READY)
@@ -32,6 +34,9 @@ check: $(READY)
 
 bench: $(READY)
 	@$(OFFLINE) $(BIN)/python bench/run.py
+
+fuzz: $(READY)
+	@$(OFFLINE) $(BIN)/python tests/fuzz_read.py $(SECONDS)
 
 # torch comes first and alone: where a CPU build is offered beside the CUDA one, nothing else then asks for the latter.
 $(READY): requirements.lock pyproject.toml

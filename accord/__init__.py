@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
-    from accord.stages.config import dpo, init, logprobs, merge, pretrain, sft
+    from accord.stages.config import check, convert, dpo, init, logprobs, merge, pretrain, sft
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,8 @@ __all__ = [
     "ServiceError",
     "StorageError",
     "__version__",
+    "check",
+    "convert",
     "dpo",
     "init",
     "logprobs",
@@ -50,6 +52,8 @@ HOMES = {
     "RecordError": "accord.records",
     "ServiceError": "accord.errors",
     "StorageError": "accord.errors",
+    "check": "accord.stages.config",
+    "convert": "accord.stages.config",
     "dpo": "accord.stages.config",
     "init": "accord.stages.config",
     "logprobs": "accord.stages.config",

@@ -110,16 +110,16 @@ def spelled(words: Sequence[str]) -> list[str]:
 
 def _options(words: Sequence[str], command: Command) -> Iterator[str]:
     known = leaves(command.config)
-    rest, place = list(reversed(words)), command.word
+    rest, places = list(reversed(words)), command.word.split()
     while rest:
         word = rest.pop()
         key, equals, value = word.removeprefix("--").partition("=")
         key = key.replace("-", "_")
         if not word.startswith("--"):
-            if not place:
+            if not places:
                 fix = "every value needs its option before it, as --data FILE"
                 raise InputError("not an option", where=word, fix=fix)
-            key, equals, value, place = place, "=", word, ""
+            key, equals, value = places.pop(0), "=", word
         if key == "help":
             yield "--help"
             continue

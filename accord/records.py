@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from accord.errors import InputError
 
@@ -15,20 +15,25 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 class Origin(NamedTuple):
-    """Where a group came from: file and line (counted from 1), or a data set's name and row."""
+    """Where a group came from: file and line (counted from 1), or a data set's name and row. Line 0: the whole file."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 class RecordError(InputError):
-    """A row that is no group: names the file, the line and the field."""
+    """A row that is no group, or that a stage cannot use: names the file, the line and the field.
 
-    def __init__(self, what: str, *, origin: Origin | None = None, field: str = "", fix: str = "") -> None:
-        self.origin, self.field = origin, field
+    finding: its name in the table of accord.data.findings.
+    """
+
+    def __init__(
+        self, what: str, *, origin: Origin | None = None, field: str = "", fix: str = "", finding: str = "malformed"
+    ) -> None:
+        self.origin, self.field, self.finding = origin, field, finding
         where = ": ".join(part for part in (str(origin) if origin else "", field) if part)
         super().__init__(what, where=where, fix=fix)
 
@@ -63,7 +68,7 @@ class Judgement:
     """What one annotator said of a group's K completions; every tuple given has K entries.
 
     ranks: 1 is best, equal ranks are ties. ratings: higher is better. labels: thumbs up or down.
-    margin: by how much the best-ranked one wins (pairs).
+    margin: by how much the best-ranked one wins (pairs). aspects: further ratings, which order nothing.
     """
 
     ranks: tuple[int, ...] | None = None
@@ -71,6 +76,37 @@ class Judgement:
     labels: tuple[bool, ...] | None = None
     margin: float | None = None
     annotator: str | None = None
+    aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+
+
+class Judged(Protocol):
+    """What is known of a group without its texts."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def judgements(self) -> tuple[Judgement, ...]: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def category(self) -> str | None: ...
+    @property
+    def source(self) -> Origin: ...
+    @property
+    def same(self) -> tuple[int, ...]:
+        """(K,) for each completion the first one of the same text: 0, 1, 0 where the third repeats the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A group without its texts: what is left of it where they have become tokens."""
+
+    id: str
+    judgements: tuple[Judgement, ...]
+    weight: float
+    category: str | None
+    source: Origin
+    same: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +121,14 @@ class Group:
     category: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Origin = Origin("<memory>", 0)
+
+    @property
+    def same(self) -> tuple[int, ...]:
+        """(K,) for each completion the first one of the same text: 0, 1, 0 where the third repeats the first."""
+        contents = [completion.content for completion in self.completions]
+        return tuple(contents.index(content) for content in contents)
+
+    @property
+    def said(self) -> Said:
+        """The same without its texts."""
+        return Said(self.id, self.judgements, self.weight, self.category, self.source, self.same)

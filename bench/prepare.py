@@ -11,7 +11,8 @@ from typing import Any
 
 from cases import SHAPES
 
-from accord.models.pocket import random_model, train_tokenizer, write
+from accord.models.load import save
+from accord.models.pocket import random_model, train_tokenizer
 
 
 def rows(source: Path) -> Iterator[dict[str, Any]]:
@@ -40,7 +41,7 @@ def main(source: Path, folder: Path, count: int) -> None:
     tokenizer = train_tokenizer((text for row in found for text in texts(row)), shape.vocab_size, context=shape.context)
     for name, shape in SHAPES.items():
         if not (folder / name / "model.safetensors").exists():
-            write(folder / name, random_model(tokenizer, **shape._asdict()), tokenizer)
+            save(random_model(tokenizer, **shape._asdict()), tokenizer, folder / name)
     fitting = (row for row in found if fits(tokenizer, row, shape.context))
     chosen = [row for row, _ in zip(fitting, range(count), strict=False)]
     if len(chosen) < count:

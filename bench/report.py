@@ -109,6 +109,40 @@ def layout_lines(grid: dict[str, Any]) -> list[str]:
     return [best, *left]
 
 
+DATA_ASKED = {  # figure -> (limit, whether more is better, unit)
+    "reading": (20.0, True, "MB/s"),
+    "memory": (1.2, False, "times that of a tenth of the groups"),
+    "check": (60.0, False, "s"),
+    "second start": (5.0, False, "s"),
+}
+
+
+def data_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, each figure beside what is asked for."""
+    large, tenth = found["read"]["large"], found["read"]["tenth"]
+    groups, imports = f"{found['groups']:,} groups", found["imports"]
+    size = f"{large['size'] / 1e6:,.0f} MB"
+    figures = {
+        "reading": (f"reading {groups}, {size}", large["size"] / 1e6 / large["seconds"]),
+        "memory": (
+            f"memory of that, {large['memory'] / 1e6:.0f} MB for {groups}, {tenth['memory'] / 1e6:.0f} MB for a tenth",
+            large["memory"] / tenth["memory"],
+        ),
+        "check": (f"accord check of {found['check']['groups']:,} groups with a tokenizer", found["check"]["seconds"]),
+        "second start": (
+            f"second accord sft on {groups}: data ready, of which {imports:.1f} s are imports "
+            f"(first: {found['first']['data']:.1f} s; step 1 ends at {found['second']['step']:.1f} s)",
+            found["second"]["data"],
+        ),
+    }
+    body = []
+    for name, (words_of_it, value) in figures.items():
+        limit, more, unit = DATA_ASKED[name]
+        verdict = "reached" if (value >= limit if more else value <= limit) else "missed"
+        body.append([words_of_it, f"{value:.1f} {unit}", f"{'at least' if more else 'at most'} {limit:g}", verdict])
+    return ["figure", "Accord", "asked for", "verdict"], body
+
+
 def put(page: Path, block: str, name: str = "bench") -> None:
     """Writes `block` between the page's markers of this name."""
     text = page.read_text(encoding="utf-8")

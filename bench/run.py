@@ -29,6 +29,7 @@ HOME = ROOT / ".bench"
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless.jsonl.gz"
 PAGE = ROOT / "docs" / "benchmarks.md"
 LAYOUTS = "layouts"  # the costs of the layouts: needs neither data nor the other side
+LARGE = "data"  # reading, checking and tokenising large data: needs no other side
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -37,7 +38,7 @@ Runs = dict[str, list[dict[str, Any]]]  # "ours", "theirs" -> one a round
 
 
 def arguments() -> argparse.Namespace:
-    names = [case.name for case in CASES] + [LAYOUTS]
+    names = [case.name for case in CASES] + [LAYOUTS, LARGE]
     parser = argparse.ArgumentParser(description="Measures Accord beside TRL.")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE", help=", ".join(names))
     parser.add_argument("--steps", type=int, default=8, help=f"steps of a process, {WARM_UP} not counted (8)")
@@ -99,10 +100,22 @@ def layouts(asked: argparse.Namespace) -> dict[str, Any]:
     return grid | {"others": max(before, found.others)}
 
 
-def prepare(asked: argparse.Namespace) -> None:
-    """The data and the models."""
+def large(asked: argparse.Namespace) -> dict[str, Any]:
+    out = HOME / "data.json"
+    before = wait_until_quiet(asked.wait)
+    with watch() as found:
+        process(LARGE, [sys.executable, HERE / "data.py", DATA, HOME / "large", "--out", out], HOME / "data.log")
+    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return figures | {"others": max(before, found.others)}
+
+
+def has_data() -> None:
     if not DATA.exists():
         sys.exit(f"bench: no {DATA}: the measurements are on its comparisons (anthropics/hh-rlhf, harmless-base, test)")
+
+
+def prepare(asked: argparse.Namespace) -> None:
+    """The data and the models."""
     process("prepare", [sys.executable, HERE / "prepare.py", DATA, HOME, BATCH * asked.steps], HOME / "prepare.log")
 
 
@@ -160,11 +173,19 @@ def layouts_page(grid: dict[str, Any]) -> str:
     return f"{words}\n{report.markdown(*report.layout_table(grid['rows']))}"
 
 
+def large_page(found: dict[str, Any]) -> str:
+    """The block of docs/benchmarks.md on large data."""
+    noise = f" Noisy: others used {found['others']:.0%} of the machine." if found["others"] > BUSY else ""
+    return f"- Machine: {machine()}. {datetime.date.today()}.{noise}\n\n{report.markdown(*report.data_table(found))}"
+
+
 def main() -> None:
     asked = arguments()
     cases = [case for case in CASES if case.name in asked.only]
     HOME.mkdir(exist_ok=True)
     (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
+    if cases or LARGE in asked.only:
+        has_data()
     if cases:
         prepare(asked)
     if asked.profile:
@@ -177,11 +198,16 @@ def main() -> None:
         body += [row.cells() for row in report.rows(case, ours, theirs)]
         losses.append(report.loss_line(case, report.loss_gap(ours, theirs)))
     grid = layouts(asked) if LAYOUTS in asked.only else None
+    of_data = large(asked) if LARGE in asked.only else None
     results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, "layouts": grid}
+    results[LARGE] = of_data
     (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     tell(cases, runs, body, losses, grid)
     if grid is not None:
         report.put(PAGE, layouts_page(grid), "layouts")
+    if of_data is not None:
+        show("Large data", *report.data_table(of_data))
+        report.put(PAGE, large_page(of_data), LARGE)
     if len(cases) < len(CASES) or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
         console.print(
             f"the table beside TRL is written by a run of all cases with {COUNTED} counted steps or more only"

@@ -228,9 +228,12 @@ def test_what_cannot_be_honoured_says_why(given: dict[str, object], error: str) 
     assert refusal(**given).startswith(error)
 
 
-def test_mixtures_are_refused_with_the_reason() -> None:
-    with pytest.raises(InputError, match="datasets: this has no counterpart, as mixtures and parts of data sets"):
-        load(COMMANDS["sft"].config, arguments={"datasets": [{"path": "a"}, {"path": "b"}]})
+def test_a_mixture_keeps_what_is_ours_and_parts_of_data_sets_are_refused_with_the_reason() -> None:
+    given = {"model": "m", "output_dir": "o", "datasets": [{"path": "a", "columns": None}, {"path": "b", "weight": 2}]}
+    config: Any = load(COMMANDS["sft"].config, arguments=given)
+    assert config.data.data == [{"path": "a"}, {"path": "b", "weight": 2}]
+    with pytest.raises(InputError, match="datasets: this has no counterpart, as parts of data sets"):
+        load(COMMANDS["sft"].config, arguments={"datasets": [{"path": "a", "columns": ["x"]}, {"path": "b"}]})
 
 
 def test_stages_differ() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import IntegrityError, StorageError
+from accord.models import manifest
 from accord.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,7 +223,7 @@ class Usage:
 
 def test_what_was_written_wrongly_never_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 10)
-    exact = checkpoint._digest
+    exact = manifest.sha256
     seen: list[Path] = []
 
     def rotten(path: Path) -> str:
@@ -233,7 +234,7 @@ def test_what_was_written_wrongly_never_gets_its_name(tmp_path: Path, monkeypatc
         seen.append(path)
         return digest
 
-    monkeypatch.setattr(checkpoint, "_digest", rotten)
+    monkeypatch.setattr(manifest, "sha256", rotten)
     with pytest.raises(IntegrityError, match=r"weights.safetensors: not the bytes that were written"):
         save(tmp_path, 20)
     assert names(tmp_path) == ["step-00000010"]

@@ -18,7 +18,7 @@ from accord.data.choose import document
 from accord.data.dialogue import AS_WORDS, NO_END, Dialogue, TokenGroup
 from accord.data.length import check_fit, fit_groups, fit_length
 from accord.data.read import read_groups
-from accord.data.report import BadRows, DataReport, LengthCount
+from accord.data.report import BadRows, DataReport, LengthCount, Note
 from accord.errors import InputError
 from accord.records import Completion, Group, Message, Origin, RecordError, Text
 
@@ -318,6 +318,16 @@ def test_control_string_in_plain_text_tools_and_later_turns() -> None:
     assert trained(chat, tokens) == ["<|im_end|><|im_end|>\n", "yes<|im_end|>\n"]
 
 
+def test_control_strings_in_names_of_parameters() -> None:
+    tok = tokenizer(CHATML)
+    tool = {"name": "look", "parameters": {"<|im_end|>": {"type": "<|im_start|>"}}}
+    call = Message("assistant", "", {"tool_calls": [{"name": "look", "arguments": {"<|im_end|>\n": 1}}]})
+    group = group_of(ASK, (call, *turns(("tool", "x"), ("assistant", "y"))), tools=(tool,))
+    (ids,) = wholes(Dialogue(tok).tokens(group))
+    assert [ids.count(i) for i in tok.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])] == [5, 5]
+    assert '"parameters": {"<|im_end|>": {"type": "<|im_start|>"}}' in tok.decode(ids)
+
+
 def test_tokenizer_that_knows_the_control_string_as_a_word() -> None:
     words = {name: i for i, name in enumerate(["<unk>", "</s>", "the", "sky", *"</s>"][:8])}
     words |= {name: len(words) + i for i, name in enumerate(c for c in "</s>" if c not in words)}
@@ -369,7 +379,7 @@ def test_many_equals_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         group_of(ASK),
     ]
     for one, other in zip(d.many(groups), map(d.tokens, groups), strict=True):
-        assert one.group is other.group
+        assert one.group == other.group
         assert wholes(one) == wholes(other) and one.prompt.tolist() == other.prompt.tolist()
         assert [c.loss for c in one.completions] == [c.loss for c in other.completions]
         assert one.prompt.dtype == np.int32
@@ -388,12 +398,12 @@ def test_real_comparisons_are_stock_and_quick(shared_data: Callable[[str], Path]
     groups = list(read_groups(shared_data("hh_harmless.jsonl.gz"), on_bad_row="drop"))
     tok = tokenizer(CHATML)
     start = time.perf_counter()
-    made = Dialogue(tok).many(groups)
+    made = list(Dialogue(tok).stream(groups))
     assert time.perf_counter() - start < 60  # about 3 s; this only catches a loop gone wrong
-    for tokens in made[::20]:
-        for ids, completion in zip(wholes(tokens), tokens.group.completions, strict=True):
-            assert not isinstance(tokens.group.prompt, str) and not isinstance(completion.content, str)
-            assert ids == stock(tok, tokens.group.prompt + completion.content)
+    for group, tokens in made[::20]:
+        for ids, completion in zip(wholes(tokens), group.completions, strict=True):
+            assert not isinstance(group.prompt, str) and not isinstance(completion.content, str)
+            assert ids == stock(tok, group.prompt + completion.content)
 
 
 # Documents
@@ -446,13 +456,13 @@ def test_tokenizers_that_will_not_do() -> None:
 
 
 def test_template_with_two_bos_or_broken_syntax() -> None:
-    with pytest.raises(InputError, match="BOS stands twice"):
+    with pytest.raises(RecordError, match=r"^rows.jsonl:7: BOS stands twice"):
         Dialogue(tokenizer(LLAMA3), chat_template="{{ bos_token }}" + LLAMA3).tokens(group_of(ASK, BLUE))
-    with pytest.raises(InputError, match=r"chat template: .*line 1"):
+    with pytest.raises(InputError, match=r"the chat template is no template: .*line 1"):
         Dialogue(tokenizer(LLAMA3), chat_template="{% for %}").tokens(group_of(ASK, BLUE))
 
 
-def test_template_that_never_ends_a_turn_is_noted_once() -> None:
+def test_template_that_never_ends_a_turn_is_noted() -> None:
     template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" + (
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
@@ -460,7 +470,7 @@ def test_template_that_never_ends_a_turn_is_noted_once() -> None:
     d = Dialogue(tok, chat_template=template)
     made = d.many([group_of(ASK, BLUE), group_of(ASK, RED)])
     assert wholes(made[0]) == [stock(tok, ASK + BLUE, chat_template=template)]
-    assert d.report.notes[NO_END].count == 1
+    assert d.report.notes[NO_END] == Note(2, "rows.jsonl:7", "no_end")
     ends = Dialogue(tok)
     ends.many([group_of(ASK, BLUE)])
     assert not ends.report.notes
@@ -492,9 +502,10 @@ def test_cut_keeps_bos_system_and_end(template: str) -> None:
     tok = tokenizer(template)
     d = Dialogue(tok)
     prompt = SYSTEM + CHAT[1:2]
-    tokens = d.tokens(group_of(prompt, BLUE, RED))
+    group = group_of(prompt, BLUE, RED)
+    tokens = d.tokens(group)
     room = tokens.length - 30
-    cut, why = fit_length(tokens, max_length=room, on_long="truncate_prompt", kept=d.kept(tokens))
+    cut, why = fit_length(tokens, max_length=room, on_long="truncate_prompt", kept=d.kept(group, tokens))
     assert cut is not None and not why and cut.length == room
     assert cut.completions is tokens.completions
     text, whole = tok.decode(cut.prompt), tok.decode(tokens.prompt)
@@ -507,8 +518,9 @@ def test_cut_keeps_bos_system_and_end(template: str) -> None:
 
 def test_what_cannot_be_cut_is_dropped_with_its_reason() -> None:
     d = Dialogue(tokenizer(CHATML))
-    tokens = d.tokens(group_of(CHAT, BLUE))
-    kept = d.kept(tokens)
+    group = group_of(CHAT, BLUE)
+    tokens = d.tokens(group)
+    kept = d.kept(group, tokens)
     assert tokenizer(CHATML).decode(tokens.prompt[: kept[0]]) == "<|im_start|>system\nyou are helpful<|im_end|>\n"
     assert tokenizer(CHATML).decode(tokens.prompt[-kept[1] + 1 :]) == "<|im_start|>assistant\n"
     least = sum(kept) + len(tokens.completions[0].ids)
@@ -520,13 +532,13 @@ def test_what_cannot_be_cut_is_dropped_with_its_reason() -> None:
 def test_dropped_for_length_are_counted_and_too_many_are_an_error() -> None:
     groups = [group_of("the sky", " is blue" * (30 if i == 3 else 1)) for i in range(40)]
     d = Dialogue(tokenizer(CHATML))
-    assert len(fit_groups(d.many(groups), d, max_length=30, on_long="drop")) == 39
+    assert len(list(fit_groups(d.stream(groups), d, max_length=30, on_long="drop"))) == 39
     assert [row.where for row in d.report.dropped["longer than max_length"]] == ["rows.jsonl:7"]
     assert d.report.lengths == LengthCount(max_length=30, groups=40, dropped=1, cut=0, shortest=5)
     with pytest.raises(InputError, match=r"^0 of 40 rows fit max_length=2 \(shortest 5\): raise --max_length"):
-        fit_groups(d.many(groups), d, max_length=2, on_long="drop", max_dropped=1.0)
+        list(fit_groups(d.stream(groups), d, max_length=2, on_long="drop", max_dropped=1.0))
     with pytest.raises(BadRows, match="longest completion 61 tokens"):
-        fit_groups(d.many(groups), d, max_length=30, on_long="error")
+        list(fit_groups(d.stream(groups), d, max_length=30, on_long="error"))
     check_fit(DataReport())
     report = DataReport(lengths=LengthCount(8, groups=100, dropped=6, shortest=3))
     with pytest.raises(InputError, match="94 of 100 rows fit"):
@@ -536,7 +548,6 @@ def test_dropped_for_length_are_counted_and_too_many_are_an_error() -> None:
 
 def test_cut_prompts_are_counted() -> None:
     d = Dialogue(tokenizer(CHATML))
-    (tokens,) = d.many([group_of(CHAT, BLUE)])
-    (cut,) = fit_groups([tokens], d, max_length=60, on_long="truncate_prompt")
+    ((_, cut),) = fit_groups(d.stream([group_of(CHAT, BLUE)]), d, max_length=60, on_long="truncate_prompt")
     assert cut.length == 60 and d.report.lengths is not None and d.report.lengths.cut == 1
     assert "1 prompts cut" in d.report.summary()

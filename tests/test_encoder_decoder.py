@@ -130,12 +130,13 @@ def test_max_length_is_of_either_side_and_a_cut_keeps_the_end(prompt: str) -> No
     turns = (Message("system", "be kind"), Message("user", "the cat sat on a mat and dogs ran far"))
     dialogue = Dialogue(tokenizer, apart=True)
     reply: Any = "yes birds" if prompt != "turns" else (Message("assistant", "yes birds"),)
-    tokens = dialogue.tokens(Group("g", turns if prompt == "turns" else prompt, (Completion(reply),)))
+    group = Group("g", turns if prompt == "turns" else prompt, (Completion(reply),))
+    tokens = dialogue.tokens(group)
     prompt_length, own = len(tokens.prompt), len(tokens.completions[0].ids)
     assert own < prompt_length - 1
     assert fit_length(tokens, max_length=prompt_length, on_long="drop", apart=True)[0] is tokens
     assert fit_length(tokens, max_length=prompt_length - 1, on_long="drop", apart=True)[0] is None
-    kept = dialogue.kept(tokens)
+    kept = dialogue.kept(group, tokens)
     cut, _ = fit_length(tokens, max_length=prompt_length - 1, on_long="truncate_prompt", kept=kept, apart=True)
     assert cut is not None
     first, last = kept

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from accord.errors import InputError
 from accord.models import pocket
+from accord.models.load import save
 
 TEXTS = ["The cat sat on the mat.\n\nWhere did the cat sit?", "A mat is not a cat, said the cat."] * 20
 SIZES: dict[str, Any] = {"hidden_size": 32, "layers": 1, "heads": 4, "kv_heads": 2}
@@ -29,7 +30,7 @@ def turns(*contents: str) -> list[dict[str, str]]:
 
 def test_what_is_written_is_what_stock_transformers_reads(tmp_path: Path, tokenizer: Any) -> None:
     model: Any = pocket.random_model(tokenizer, vocab_size=320, **SIZES)
-    pocket.write(tmp_path, model, tokenizer)
+    save(model, tokenizer, tmp_path)
     model_again: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokenizer_again: Any = AutoTokenizer.from_pretrained(tmp_path)
     text = "Le chat 猫 🐈 sat\r\n\t<|im_end|>\n\n on it"

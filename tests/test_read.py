@@ -2,15 +2,17 @@
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from accord.data import read
+from accord.data import lines
 from accord.data.read import read_groups
-from accord.data.report import BadRows, DataReport
+from accord.data.report import BadRows, DataReport, Refusals
+from accord.data.sift import sift
+from accord.data.take import TAKES
 from accord.errors import InputError
 from accord.records import Completion, Group
 
@@ -41,7 +43,7 @@ def test_gzip_and_json_list(tmp_path: Path) -> None:
     assert len(list(read_groups(packed))) == 2
     for name in ("prefs.json", "list.jsonl"):
         path = file_of(tmp_path, json.dumps([GOOD, GOOD], indent=1), name=name)
-        assert [group.source.line for group in read_groups(path)] == [1, 2]
+        assert [(group.id, group.source.line) for group in read_groups(path)] == [("1", 2), ("2", 7)]
     assert len(list(read_groups(file_of(tmp_path, LINE, LINE, name="lines.json")))) == 2
 
 
@@ -65,7 +67,7 @@ def test_bad_lines_with_their_true_cause(tmp_path: Path) -> None:
     drop = ": drop the row, or run with --on_bad_row drop"
     assert bad_rows(path) == [
         ":2: not JSON (column 26): Expecting ':' delimiter" + drop,
-        ":3: not UTF-8 (byte 31 is 0xe9): save the file as UTF-8",
+        ":3: not UTF-8 (column 31): byte 0xe9: save the file as UTF-8",
         r":4: chosen: lone surrogate \ud83d (half a character)" + drop,
         ":5: chosen: duplicate key" + drop,
         ":6: expected an object, got text" + drop,
@@ -78,18 +80,39 @@ def test_whole_surrogate_pairs_are_text(tmp_path: Path) -> None:
     assert group.completions[0].content == "😀"
 
 
-@pytest.mark.parametrize("line", ["[" * 100_000, '{"prompt": ' + "9" * 5000 + "}", "[" * 50 + "]" * 50 + "x"])
-def test_absurd_json_is_refused_not_crashed_on(tmp_path: Path, line: str) -> None:
-    assert bad_rows(file_of(tmp_path, LINE, line))[0].startswith(":2: not JSON")
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("[" * 100_000, "nested more than 100 deep"),
+        ('{"a": ' * 101 + "1" + "}" * 101, "nested more than 100 deep"),
+        ('{"prompt": ' + "9" * 5000 + "}", "a whole number of more than 300 digits"),
+        ('{"prompt": [' + "[]," * 600_000 + "1]}", "more than 1,000,000 values in one row"),
+        ("[" * 50 + "]" * 50 + "x", "not JSON (column 101): Extra data"),
+        ('{"a": "' + "[" * 5000, "not JSON (column 7): Unterminated string starting at"),
+    ],
+)
+def test_absurd_json_is_refused_not_crashed_on(tmp_path: Path, line: str, what: str) -> None:
+    assert bad_rows(file_of(tmp_path, LINE, line))[0].startswith(f":2: {what}")
+
+
+def test_brackets_and_digits_within_texts_are_text(tmp_path: Path) -> None:
+    text = "[{" * 1000 + '\\"' + "9" * 5000
+    (group,) = read_groups(file_of(tmp_path, json.dumps({**GOOD, "chosen": text})))
+    assert group.completions[0].content == text
 
 
 def test_row_too_long_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "ROW_LIMIT", 2**20)
+    monkeypatch.setattr(lines, "ROW_LIMIT", 2**20)
     long = LINE.replace('"b"', '"' + "b" * 5 * 2**20 + '"')
     path = file_of(tmp_path, LINE, long, LINE)
     report = DataReport()
     assert [group.id for group in read_groups(path, on_bad_row="drop", report=report)] == ["1", "3"]
     assert list(report.dropped) == ["a row of more than 1 MB"]
+
+
+def sifted(path: Path, refusals: Refusals) -> Iterator[tuple[Group, Group]]:
+    """As `accord dpo` reads it."""
+    return sift(read_groups(path, refusals=refusals), TAKES["dpo"], "dpo", refusals)
 
 
 def test_at_most_ten_are_listed(tmp_path: Path) -> None:
@@ -99,7 +122,7 @@ def test_at_most_ten_are_listed(tmp_path: Path) -> None:
 def test_dropped_rows_are_counted_by_reason_and_named(tmp_path: Path) -> None:
     path = file_of(tmp_path, LINE, "{", LINE.replace('"b"', '""'), "{{", LINE[:-1] + ', "id": "x", "flag": 1}')
     report = DataReport()
-    assert len(list(read_groups(path, on_bad_row="drop", report=report))) == 2
+    assert len(list(sifted(path, Refusals("drop", report)))) == 2
     assert (report.read, report.kept) == (5, 2)
     written: dict[str, Any] = json.loads(json.dumps(report.to_json()))
     assert {reason: [row["where"] for row in rows] for reason, rows in written["dropped"].items()} == {
@@ -132,10 +155,12 @@ def test_nothing_left_of_it(tmp_path: Path) -> None:
 
 def test_sources_that_are_none(tmp_path: Path) -> None:
     for source, message in {
-        str(tmp_path): "is a directory",
         str(tmp_path / "none.jsonl"): "no such file",
         "prefs.jsonl": "no such file",
-        file_of(tmp_path, "x", name="a.parquet"): "unknown kind of file",
+        "": "no such file",
+        "./nobody/nothing": "no such file",
+        "x" * 5000: "neither a file nor a data set",
+        file_of(tmp_path, "x", name="a.txt"): "unknown kind of file",
         file_of(tmp_path, "x", name="a.jsonl.gz"): "cannot be read",
         file_of(tmp_path, gzip.compress(LINE.encode() * 99)[:-9], name="cut.jsonl.gz"): "cannot be read",
         "nobody/nothing-of-the-sort": "neither a file nor a data set that can be loaded",
@@ -151,7 +176,7 @@ def test_broken_json_list_names_the_line(tmp_path: Path) -> None:
 
 def test_duplicate_key_within_a_json_list_names_the_row(tmp_path: Path) -> None:
     path = file_of(tmp_path, f'[{LINE}, {{"prompt": "a", "prompt": "b"}}]', name="a.json")
-    assert bad_rows(path)[0].startswith(":2: prompt: duplicate key")
+    assert bad_rows(path)[0].startswith(": row 2: prompt: duplicate key")
 
 
 def test_unknown_policy() -> None:
@@ -164,13 +189,13 @@ def test_real_comparisons(shared_data: Callable[[str], Path]) -> None:
     found = [message.removeprefix(str(path)).split(": ")[:3] for message in bad_rows_of(path)]
     assert found == [[f":{line}", "chosen[0].content", "empty text"] for line in (67, 388, 691, 828)]
     report = DataReport()
-    assert len(list(read_groups(path, on_bad_row="drop", report=report))) == 1772
+    assert len(list(sifted(path, Refusals("drop", report)))) == 1772
     assert report.ignored == ["flags"]
 
 
 def bad_rows_of(path: Path) -> list[str]:
     with pytest.raises(BadRows) as caught:
-        list(read_groups(path))
+        list(sifted(path, Refusals("error", DataReport())))
     return [str(caught.value), *caught.value.others]
 
 

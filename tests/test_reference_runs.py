@@ -22,7 +22,7 @@ from accord.models.logprobs import LanguageModel
 from accord.models.reference import reference_logprobs
 from accord.models.sealed import read
 from accord.models.store import Store
-from accord.stages import score_all
+from accord.stages import caches, score_all
 from accord.stages.config import call
 from accord.training.optimizer import Weights
 from accord.training.run import RunFolder
@@ -432,16 +432,16 @@ def test_where_the_store_is(variables: dict[str, str], root: str | None, monkeyp
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/home/x", **variables}.items():
         monkeypatch.setenv(name, value)
-    store = score_all.store_of("auto")
+    store = caches.store_of("auto")
     assert (str(store.root) if store else None) == root
     assert store is None or store.limit == 10_000_000_000
-    assert score_all.store_of("none") is None
+    assert caches.store_of("none") is None
     monkeypatch.setenv("ACCORD_CACHE_MAX_GB", "0.5")
-    named = score_all.store_of("/c")
+    named = caches.store_of("/c")
     assert named is not None and (str(named.root), named.limit) == ("/c", 500_000_000)
     monkeypatch.setenv("ACCORD_CACHE_MAX_GB", "lots")
     with pytest.raises(accord.InputError, match="ACCORD_CACHE_MAX_GB: 'lots' is not a number"):
-        score_all.store_of("/c")
+        caches.store_of("/c")
 
 
 def test_the_copy_says_of_which_model_and_data_it_is(dpo: Dpo) -> None:
@@ -474,7 +474,7 @@ def test_the_command_shows_and_clears(dpo: Dpo, cache: Path, home: Path, capsys:
     bf16, float32 = sorted(listed(capsys), key=lambda row: row["dtype"])
     assert (float32["groups"], bf16["groups"]) == (13, 12)
     assert (float32["dtype"], bf16["dtype"]) == ("float32", "bfloat16")
-    assert float32["model"] == bf16["model"] == str(home / "model")
+    assert float32["of"] == bf16["of"] == str(home / "model")
     assert float32["tokens"] == sum(len(load_file(f)["token"]) for f in cache.glob(f"*/{float32['key']}*/*"))
     for file in cache.glob(f"*/{bf16['key']}*/*"):
         os.utime(file, (time.time() - 5 * 86_400,) * 2)
@@ -485,7 +485,7 @@ def test_the_command_shows_and_clears(dpo: Dpo, cache: Path, home: Path, capsys:
     assert [row["key"] for row in listed(capsys)] == [float32["key"]]
     assert main(["cache", "--clear"]) == 0
     said = capsys.readouterr()
-    assert "13" in said.out and "1 models removed" in said.err
+    assert "13" in said.out and "1 models and 0 data sets removed" in said.err
     assert listed(capsys) == [] and not list(cache.rglob("*.safetensors"))
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
-from accord.records import Completion, Group, Judgement, RecordError
+from accord.data.findings import FINDINGS
+from accord.records import Completion, Group, Judged, Judgement, RecordError
 
 
 class Pair(NamedTuple):
@@ -20,18 +21,18 @@ class Pair(NamedTuple):
     margin: float | None
 
 
-def pairs(group: Group) -> tuple[Pair, ...]:
+def pairs(group: Judged) -> tuple[Pair, ...]:
     """All pairs of different rank (else rating, else label), judgement by judgement.
 
     The judgements that order anything share group.weight equally; each of a judgement's C(K,2) pairs has an equal
     part (InstructGPT, Eq. 1). Ties keep their part and give no pair, and neither do two completions of the same text.
     """
     orders = [(judgement, goodness) for judgement in group.judgements if (goodness := _goodness(judgement))]
-    found = []
+    same, found = group.same, []
     for judgement, goodness in orders:
         every = list(combinations(range(len(goodness)), 2))
         for i, j in every:
-            if goodness[i] == goodness[j] or group.completions[i].content == group.completions[j].content:
+            if goodness[i] == goodness[j] or same[i] == same[j]:
                 continue
             best, worst = (i, j) if goodness[i] > goodness[j] else (j, i)
             found.append(Pair(best, worst, group.weight / len(orders) / len(every), judgement.margin))
@@ -46,7 +47,7 @@ class Labelled(NamedTuple):
     weight: float
 
 
-def labelled(group: Group) -> tuple[Labelled, ...]:
+def labelled(group: Judged) -> tuple[Labelled, ...]:
     """Every completion that was called good or bad, judgement by judgement; the judgements share group.weight.
 
     Where a judgement has no labels, what is better than its mean rank (or rating) is good, what is worse is bad, and
@@ -65,7 +66,7 @@ class Ranking(NamedTuple):
     weight: float
 
 
-def rankings(group: Group) -> tuple[Ranking, ...]:
+def rankings(group: Judged) -> tuple[Ranking, ...]:
     """The order that each judgement gives, where it orders anything; these judgements share group.weight."""
     orders = [goodness for judgement in group.judgements if (goodness := _goodness(judgement))]
     orders = [goodness for goodness in orders if len(set(goodness)) > 1]
@@ -124,4 +125,4 @@ def _wins(goodness: Sequence[float], i: int) -> int:
 
 
 def _unfit(group: Group, what: str) -> RecordError:
-    return RecordError(what, origin=group.source, fix="drop the row, or run with --on_bad_row drop")
+    return RecordError(what, origin=group.source, fix=FINDINGS["not_judged"].fix, finding="not_judged")

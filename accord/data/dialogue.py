@@ -7,18 +7,22 @@ prompt and completion are two sequences, each as the tokenizer writes it, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from accord.data.ahead import one_ahead
+from accord.data.conversation import Conversation, as_turns
 from accord.data.encode import Encoded, Encoder, Ids, Rendering, Span
+from accord.data.findings import FINDINGS
+from accord.data.loss_spans import common, loss_spans, loss_spans_apart
 from accord.data.report import DataReport, Refusals
-from accord.data.template import OTHER_TEMPLATE, Template, as_turns
+from accord.data.template import Template
 from accord.errors import InputError
-from accord.records import Group, RecordError, Text
+from accord.records import Group, Judged, RecordError, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,12 +42,12 @@ class TokenCompletion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenGroup:
-    """A group as tokens: the ids all its completions share, and each completion's own.
+    """A group as tokens: the ids all its completions share, and each completion's own. group: without its texts.
 
     Where the prompt is empty (a document), a completion's first token has nothing before it and carries no loss.
     """
 
-    group: Group
+    group: Judged
     prompt: Ids
     completions: tuple[TokenCompletion, ...]
 
@@ -98,7 +102,7 @@ class Dialogue:
         self.tokenizer, self.turns, self.apart = tokenizer, turns, apart
         self.report = DataReport() if report is None else report
         self.encoder = Encoder(tokenizer)
-        self.template = Template(self.encoder, chat_template, template_kwargs or {})
+        self.template = Template(tokenizer, chat_template, template_kwargs or {})
 
     def tokens(self, group: Group) -> TokenGroup:
         """RecordError: the template refuses the turns, or does not write the prompt as the start of the whole."""
@@ -106,6 +110,10 @@ class Dialogue:
 
     def many(self, groups: Iterable[Group], *, on_bad_row: str = "error") -> list[TokenGroup]:
         """[tokens(group) for group in groups], with the tokenizer called on lists. Bad rows as in read_groups."""
+        return [tokens for _, tokens in self.stream(groups, on_bad_row=on_bad_row)]
+
+    def stream(self, groups: Iterable[Group], *, on_bad_row: str = "error") -> Iterator[tuple[Group, TokenGroup]]:
+        """Each group that is no bad row, and its tokens; CHUNK groups of `groups` are held at a time."""
         return self._tokenise(groups, self._plan, on_bad_row)
 
     def document(self, group: Group) -> TokenGroup:
@@ -114,6 +122,12 @@ class Dialogue:
 
     def documents(self, groups: Iterable[Group], *, on_bad_row: str = "error") -> list[TokenGroup]:
         """[document(group) for group in groups], with the tokenizer called on lists."""
+        return [tokens for _, tokens in self.stream_documents(groups, on_bad_row=on_bad_row)]
+
+    def stream_documents(
+        self, groups: Iterable[Group], *, on_bad_row: str = "error"
+    ) -> Iterator[tuple[Group, TokenGroup]]:
+        """As `stream`, each group as one document."""
         return self._tokenise(groups, self._plan_document, on_bad_row)
 
     def prompt_ids(self, prompt: Text, tools: Sequence[Mapping[str, Any]] = ()) -> Ids:
@@ -121,21 +135,25 @@ class Dialogue:
         plan = self._plan(Group("", prompt, (), tools=tuple(tools)))
         return self._prompt(plan, self.encoder.encode(plan.renderings, plan.located)[0])
 
-    def kept(self, tokens: TokenGroup) -> tuple[int, int]:
-        """(first, last): how many ids of the prompt a cut must leave at each end.
+    def kept(self, group: Group, tokens: TokenGroup) -> tuple[int, int]:
+        """(first, last): how many ids of the group's prompt a cut must leave at each end.
 
         First: BOS and the system turn. Last: the header of the turn to come, what the tokenizer puts at the end for an
         encoder, and one token before it.
         """
-        ids, group = tokens.prompt, tokens.group
+        ids = tokens.prompt
         first = int(len(ids) > 0 and ids[0] == self.tokenizer.bos_token_id)
         if isinstance(group.prompt, str):
             return first, 1 + (len(self.encoder.suffix) if self.apart else 0)
-        whole = self._for_encoder(self.template.render(group, group.prompt, generation=True))
-        headless = self._for_encoder(self.template.render(group, group.prompt))
+        conversation = self._conversation(group)
+        whole = self._for_encoder(conversation.render(group.prompt, generation=True))
+        headless = self._for_encoder(conversation.render(group.prompt))
         encoded, bare = self.encoder.encode([whole, headless], [True, False])
-        system = encoded.tokens((0, self.template.system_end(group, whole.text)))[1]
-        return max(first, system), len(ids) - _common(ids, bare.ids) + 1
+        system = encoded.tokens((0, conversation.system_end(whole.text)))[1]
+        return max(first, system), len(ids) - common(ids, bare.ids) + 1
+
+    def _conversation(self, group: Group) -> Conversation:
+        return Conversation(group, self.template, self.encoder)
 
     def _plan(self, group: Group) -> _Plan:
         plan = self._plan_joined(group)
@@ -169,15 +187,15 @@ class Dialogue:
         completions = [completion.content for completion in group.completions]
         last = self.turns == "last" and len(completions) == 1
         if isinstance(group.prompt, str):
-            wholes = [self._plain(group.prompt + self._unended(reply)) for reply in completions]
-            return _Plan(group, self._plain(group.prompt), tuple(wholes), ((),) * len(wholes))
-        prompt = self.template.render(group, group.prompt, generation=True)
+            wholes = [self._plain(group, group.prompt + self._unended(reply)) for reply in completions]
+            return _Plan(group, self._plain(group, group.prompt), tuple(wholes), ((),) * len(wholes))
+        conversation = self._conversation(group)
+        prompt = conversation.render(group.prompt, generation=True)
         wholes, stretches = [], []
         for reply in map(as_turns, completions):
-            whole = self.template.render(group, group.prompt + reply)
-            self.template.check_start(group, prompt.text, whole.text)
+            whole = conversation.render(group.prompt + reply, after=prompt)
             wholes.append(whole)
-            stretches.append(self.template.stretches(group, reply, len(prompt.text), whole.text, last=last))
+            stretches.append(conversation.stretches(reply, len(prompt.text), whole.text, last=last))
         return _Plan(group, prompt, tuple(wholes), tuple(stretches))
 
     def _plan_document(self, group: Group) -> _Plan:
@@ -186,9 +204,9 @@ class Dialogue:
             raise InputError(what, where=self.tokenizer.name_or_path, fix="accord sft, with prompts and completions")
         (completion,) = group.completions
         if isinstance(group.prompt, str) and isinstance(completion.content, str):
-            whole = self._plain(group.prompt + self._unended(completion.content))
+            whole = self._plain(group, group.prompt + self._unended(completion.content))
         else:
-            whole = self.template.render(group, (*as_turns(group.prompt), *as_turns(completion.content)))
+            whole = self._conversation(group).render((*as_turns(group.prompt), *as_turns(completion.content)))
         return _Plan(group, None, (whole,), ((),))
 
     def _unended(self, reply: Text) -> str:
@@ -196,13 +214,39 @@ class Dialogue:
         assert isinstance(reply, str), "turns after a prompt of plain text; read_groups refuses that"
         return reply.removesuffix(str(self.tokenizer.eos_token))
 
-    def _plain(self, text: str) -> Rendering:
-        if self.tokenizer.bos_token_id in self.encoder.prefix:
-            text = text.removeprefix(str(self.tokenizer.bos_token))
+    def _plain(self, group: Group, text: str) -> Rendering:
+        """Where the tokenizer adds BOS, a text that starts with it means that one."""
+        bos = self.tokenizer.bos_token
+        if bos and text.startswith(bos):
+            if text.startswith(bos + bos):
+                raise self._doubled(group)
+            text = text.removeprefix(bos if self.tokenizer.bos_token_id in self.encoder.prefix else "")
         return Rendering(text, self.encoder.find(text), plain=True)
 
-    def _tokenise(self, groups: Iterable[Group], plan: Callable[[Group], _Plan], on_bad_row: str) -> list[TokenGroup]:
-        refusals, made, rest = Refusals(on_bad_row, self.report), list[TokenGroup](), iter(groups)
+    @staticmethod
+    def _doubled(group: Group) -> RecordError:
+        fix = FINDINGS["double_bos"].fix
+        return RecordError("BOS stands twice at the start", origin=group.source, fix=fix, finding="double_bos")
+
+    def _tokenise(
+        self, groups: Iterable[Group], plan: Callable[[Group], _Plan], on_bad_row: str
+    ) -> Iterator[tuple[Group, TokenGroup]]:
+        refusals = Refusals(on_bad_row, self.report)
+        for plans, encoded in one_ahead(self._planned(groups, plan, refusals), self._encode):
+            found = iter(encoded)
+            for one in plans:
+                try:
+                    tokens = self._group(one, list(islice(found, len(one.renderings))))
+                except RecordError as error:
+                    refusals.add(error, id=one.group.id)
+                    continue
+                yield one.group, tokens
+        refusals.close()
+
+    def _planned(
+        self, groups: Iterable[Group], plan: Callable[[Group], _Plan], refusals: Refusals
+    ) -> Iterator[list[_Plan]]:
+        rest = iter(groups)
         while chunk := list(islice(rest, CHUNK)):
             plans = []
             for group in chunk:
@@ -210,15 +254,11 @@ class Dialogue:
                     plans.append(plan(group))
                 except RecordError as error:
                     refusals.add(error, id=group.id)
-            renderings = [rendering for one in plans for rendering in one.renderings]
-            encoded = iter(self.encoder.encode(renderings, [located for one in plans for located in one.located]))
-            for one in plans:
-                try:
-                    made.append(self._group(one, list(islice(encoded, len(one.renderings)))))
-                except RecordError as error:
-                    refusals.add(error, id=one.group.id)
-        refusals.close()
-        return made
+            yield plans
+
+    def _encode(self, plans: Sequence[_Plan]) -> list[Encoded]:
+        renderings = [rendering for one in plans for rendering in one.renderings]
+        return self.encoder.encode(renderings, [located for one in plans for located in one.located])
 
     def _group(self, plan: _Plan, encoded: list[Encoded]) -> TokenGroup:
         """The shared prompt is what its own ids have in common with the ids of all wholes: where a token runs over the
@@ -226,15 +266,19 @@ class Dialogue:
         self._note(plan, encoded)
         prompt = self._prompt(plan, encoded.pop(0)) if plan.prompt else np.empty(0, dtype=np.int32)
         wholes = [self._whole(one, ids) for one, ids in zip(plan.wholes, encoded, strict=True)]
-        shared = min((_common(prompt, whole.ids) for whole in wholes), default=len(prompt))
+        shared = min((common(prompt, whole.ids) for whole in wholes), default=len(prompt))
         shared, begin = (len(prompt), 0) if self.apart else (shared, shared)
         completions = []
         for whole, stretches in zip(wholes, plan.stretches, strict=True):
-            loss = _loss_apart(whole, stretches) if self.apart else _loss(whole, stretches, shared, plan.prompt)
+            loss = (
+                loss_spans_apart(whole, stretches) if self.apart else loss_spans(whole, stretches, shared, plan.prompt)
+            )
             if not loss:
-                raise RecordError("no token carries loss", origin=plan.group.source, fix="drop the row")
+                what, fix = "no token carries loss", FINDINGS["no_loss"].fix
+                raise RecordError(what, origin=plan.group.source, fix=fix, finding="no_loss")
             completions.append(TokenCompletion(whole.ids[begin:], loss))
-        return TokenGroup(plan.group, prompt[:shared], tuple(completions))
+        said = replace(plan.group.said, same=_same([completion.ids for completion in completions]))
+        return TokenGroup(said, prompt[:shared], tuple(completions))
 
     def _prompt(self, plan: _Plan, encoded: Encoded) -> Ids:
         """Without what the tokenizer puts at the end of each plain text, if this one goes on."""
@@ -251,44 +295,24 @@ class Dialogue:
     def _note(self, plan: _Plan, encoded: Sequence[Encoded]) -> None:
         where = str(plan.group.source)
         if any(rendering.words for rendering in plan.renderings):
-            self.report.note(AS_WORDS, where=where)
+            self.report.note(AS_WORDS, where=where, finding="control_string")
         if plan.renderings[0].plain:
             return
         bos = self.tokenizer.bos_token_id
         if any(bos is not None and one.ids[:2].tolist() == [bos, bos] for one in encoded):
-            raise InputError("BOS stands twice at the start", where="chat template", fix=OTHER_TEMPLATE)
-        if plan.wholes and NO_END not in self.report.notes and not self._ends(encoded[-1].ids):
-            self.report.note(NO_END, where=where)
+            raise self._doubled(plan.group)
+        if plan.wholes and not all(self._ends(one.ids) for one in encoded[-len(plan.wholes) :]):
+            self.report.note(NO_END, where=where, finding="no_end")
 
     def _ends(self, ids: Ids) -> bool:
         """Whether the last token that is more than white space is a special one."""
-        return any(int(i) in self.encoder.control for i in ids[-1:]) or (
-            len(ids) > 1 and not str(self.tokenizer.decode(ids[-1:])).strip() and self._ends(ids[:-1])
-        )
+        for token in reversed(ids.tolist()):
+            if token in self.encoder.control or str(self.tokenizer.decode([token])).strip():
+                return token in self.encoder.control
+        return False
 
 
-def _common(a: Ids, b: Ids) -> int:
-    """How many first ids two rows have in common."""
-    n = min(len(a), len(b))
-    differ = np.flatnonzero(a[:n] != b[:n])
-    return int(differ[0]) if len(differ) else n
-
-
-def _loss(whole: Encoded, stretches: tuple[Span, ...], shared: int, prompt: Rendering | None) -> tuple[Span, ...]:
-    """Stretches of tokens, counted from the end of the shared prompt. What starts at the border starts at its token."""
-    first = 0 if shared else 1  # a token with nothing before it is not predicted
-    if not stretches:
-        spans = [(first, len(whole.ids) - shared)]
-    else:
-        border = len(prompt.text) if prompt else 0
-        places = [(start, whole.tokens((start, end))) for start, end in stretches]
-        spans = [(first if start == border else lo - shared, hi - shared) for start, (lo, hi) in places]
-    return tuple((lo, hi) for lo, hi in spans if lo < hi)
-
-
-def _loss_apart(whole: Encoded, stretches: tuple[Span, ...]) -> tuple[Span, ...]:
-    """Stretches of a decoder's tokens. Its start token predicts the first; what reaches the end has EOS too."""
-    if not stretches:
-        return ((0, len(whole.ids)),)
-    spans = [(whole.tokens(span)[0] if span[0] else 0, whole.tokens(span)[1]) for span in stretches]
-    return tuple((lo, hi) for lo, hi in (*spans[:-1], (spans[-1][0], len(whole.ids))) if lo < hi)
+def _same(completions: Sequence[Ids]) -> tuple[int, ...]:
+    """For each completion the first one of the same tokens: texts that differ may still become the same."""
+    held = [ids.tobytes() for ids in completions]
+    return tuple(held.index(ids) for ids in held)

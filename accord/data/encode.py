@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.int32]
 Span = tuple[int, int]
 
-# Stand-ins for control strings while a template writes the text: one private character each, from a block that the row
-# does not use itself. (Unicode's two planes for private use.)
-STAND_INS = range(0xF0000, 0x10F000, 0x1000)
+PRIVATE = range(0xF0000, 0x10FFFE)  # Unicode's two planes for private use
+NEAR = 200  # characters at a prompt's end in which a special token is looked for: the header of the turn to come
+TRIED = 16  # texts tokenised both ways before the quick one is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +29,19 @@ class Rendering:
 
     plain: the tokenizer adds what it adds to plain text (BOS); a chat template has written that itself.
     target: it is for a decoder beside an encoder; some tokenizers have another vocabulary or prefix for that.
+    after: another one that this one starts with.
     """
 
     text: str
     words: tuple[Span, ...] = ()
     plain: bool = False
     target: bool = False
+    after: Rendering | None = None
 
     def part(self, start: int, end: int) -> Rendering:
         """These characters of it."""
         within = tuple((a - start, b - start) for a, b in self.words if start <= a and b <= end)
-        return replace(self, text=self.text[start:end], words=within)
+        return Rendering(self.text[start:end], within, self.plain, self.target)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,14 +65,24 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        added = tokenizer.added_tokens_decoder.items()
-        self.control = {int(i): token.content for i, token in added if token.special and token.content}
+        added, named = tokenizer.added_tokens_decoder.items(), set(tokenizer.all_special_tokens)
+        self.control = {
+            int(i): token.content for i, token in added if token.content and (token.special or token.content in named)
+        }
         longest_first = sorted(self.control.values(), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._dividers = re.compile("|".join(map(re.escape, self._separate(longest_first))) or "(?!)")
+        self.divides: bool | None = None  # whether text between special tokens is known to be tokenised by itself
         self._spelled: dict[str, list[int]] = {}
         bare, whole = self._probe(add_special_tokens=False), self._probe(add_special_tokens=True)
         places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
         self.prefix, self.suffix = whole[: places[0]], whole[places[0] + len(bare) :]
+
+    def _separate(self, contents: Sequence[str]) -> list[str]:
+        """Special tokens that are found in any text before it is normalised, and never as part of another token."""
+        added = list(self.tokenizer.added_tokens_decoder.values())
+        sure = {token.content for token in added if token.special and not token.normalized and not token.single_word}
+        return [one for one in contents if one in sure and not any(one in t.content != one for t in added)]
 
     def _probe(self, *, add_special_tokens: bool) -> list[int]:
         return list(self.tokenizer("a", add_special_tokens=add_special_tokens)["input_ids"])
@@ -80,31 +91,33 @@ class Encoder:
         """The control strings in a text that is all words."""
         return tuple(match.span() for match in self._pattern.finditer(text))
 
-    def hide(self, value: Any) -> tuple[Any, Mapping[str, str]]:
-        """Messages and tools with a stand-in for each control string, and what each stands for; often nothing to do."""
-        strings = list(_strings(value))
-        found = sorted({match.group() for text in strings for match in self._pattern.finditer(text)})
-        if not found:
-            return value, {}
-        used = {ord(character) & ~0xFFF for text in strings for character in text}
-        block = next(block for block in STAND_INS if block not in used)
-        stand_in = {text: chr(block + i) for i, text in enumerate(found)}
-        return self._replaced(value, stand_in), {character: text for text, character in stand_in.items()}
+    def stand_ins(self, strings: Iterable[str]) -> Mapping[str, str]:
+        """One character for each control string that stands in what people said; often there is none.
 
-    def _replaced(self, value: Any, stand_in: Mapping[str, str]) -> Any:
+        Private characters (of Unicode's two planes for those) that these strings do not use themselves.
+        """
+        said = "\0".join(strings)
+        found = sorted(set(self._pattern.findall(said)))
+        used = set(said) if found else set[str]()
+        free = (character for character in map(chr, PRIVATE) if character not in used)
+        return dict(zip(found, free, strict=False))
+
+    def hide(self, value: Any, stand_in: Mapping[str, str]) -> Any:
+        """Messages or tools with those characters in the place of the control strings."""
         if isinstance(value, str):
             return self._pattern.sub(lambda match: stand_in[match.group()], value)
         if isinstance(value, Mapping):
-            return {key: self._replaced(item, stand_in) for key, item in value.items()}
+            return {self.hide(key, stand_in): self.hide(item, stand_in) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._replaced(item, stand_in) for item in value]
+            return [self.hide(item, stand_in) for item in value]
         return value
 
     @staticmethod
-    def reveal(text: str, hidden: Mapping[str, str]) -> Rendering:
+    def reveal(text: str, stand_in: Mapping[str, str], after: Rendering | None = None) -> Rendering:
         """The text with its control strings back in place, and where they are."""
-        if not hidden:
-            return Rendering(text)
+        if not stand_in:
+            return Rendering(text, after=after)
+        hidden = {character: control for control, character in stand_in.items()}
         pieces = re.split(f"([{''.join(hidden)}])", text)
         words, at = [], 0
         for i, piece in enumerate(pieces):
@@ -112,39 +125,91 @@ class Encoder:
             if piece in hidden:
                 words.append((at, at + len(pieces[i])))
             at += len(pieces[i])
-        return Rendering("".join(pieces), tuple(words))
+        return Rendering("".join(pieces), tuple(words), after=after)
 
     def encode(self, renderings: Sequence[Rendering], spans: Sequence[bool]) -> list[Encoded]:
-        """Each rendering's ids; with the characters of each token where `spans` says so."""
+        """Each rendering's ids; with the characters of each token where `spans` says so.
+
+        What one shares with the rendering that it comes after, which must be there too, is tokenised once: tokenizers
+        take the text between two special tokens by itself, so it is enough to start from the last of those. The first
+        few are tokenised as a whole too; where that is not the same, all are.
+        """
+        cuts = [0 if span else self._cut(one) for one, span in zip(renderings, spans, strict=True)]
+        if not any(cuts):
+            return self._encode(renderings, spans)
+        tails = [one.part(cut, len(one.text)) if cut else one for one, cut in zip(renderings, cuts, strict=True)]
+        made = self._encode(tails, spans)
+        at = {id(one): i for i, one in enumerate(renderings)}
+        joined = [i for i, cut in enumerate(cuts) if cut]
+        for i in joined:
+            made[i] = self._joined(made[at[id(renderings[i].after)]], made[i])
+        doubtful = joined[:TRIED] if self.divides is None else [i for i in joined if not len(made[i].ids)]
+        wholes = self._encode([renderings[i] for i in doubtful], [False] * len(doubtful))
+        if self.divides is None:
+            self.divides = all(np.array_equal(made[i].ids, one.ids) for i, one in zip(doubtful, wholes, strict=True))
+            return made if self.divides else self._encode(renderings, spans)
+        for i, one in zip(doubtful, wholes, strict=True):
+            made[i] = one
+        return made
+
+    def _cut(self, rendering: Rendering) -> int:
+        """The characters that need no second look: up to the last special token of what the rendering comes after."""
+        before = rendering.after
+        if before is None or rendering.words or rendering.plain or self.divides is False:
+            return 0
+        places = [match.start() for match in self._dividers.finditer(before.text, max(0, len(before.text) - NEAR))]
+        return places[-1] if places else 0
+
+    def _joined(self, before: Encoded, tail: Encoded) -> Encoded:
+        """Nothing where the two do not meet in the same special token."""
+        place = next((i for i in range(len(before.ids) - 1, -1, -1) if int(before.ids[i]) in self.control), 0)
+        meet = len(tail.ids) > 0 and len(before.ids) > 0 and before.ids[place] == tail.ids[0]
+        return Encoded(np.concatenate([before.ids[:place], tail.ids]) if meet else tail.ids[:0])
+
+    def _encode(self, renderings: Sequence[Rendering], spans: Sequence[bool]) -> list[Encoded]:
         made: list[Encoded | None] = [None] * len(renderings)
         kinds = [(one.plain, span or bool(one.words), one.target) for one, span in zip(renderings, spans, strict=True)]
-        for kind in product((False, True), repeat=3):
+        for kind in sorted(set(kinds)):
             places = [i for i, found in enumerate(kinds) if found == kind]
             for i, encoded in zip(places, self._batch([renderings[i] for i in places], *kind), strict=True):
                 made[i] = encoded
         return [encoded for encoded in made if encoded is not None]
 
     def _batch(self, renderings: Sequence[Rendering], plain: bool, located: bool, target: bool) -> list[Encoded]:
-        if not renderings:
-            return []
-        if located and not self.tokenizer.is_fast:
+        texts = [one.text for one in renderings]
+        if not located:
+            quick = None if target or not self.tokenizer.is_fast else self._quick(texts, plain)
+            return [Encoded(_ids(row)) for row in quick or self._stock(texts, plain, target=target)["input_ids"]]
+        if not self.tokenizer.is_fast:
             what = "this tokenizer does not say which characters its tokens stand for"
             fix = "save it as tokenizer.json (a fast tokenizer), or drop rows with several turns or control strings"
             raise InputError(what, where=self.tokenizer.name_or_path, fix=fix)
-        encoding = self.tokenizer(
-            **{"text_target" if target else "text": [one.text for one in renderings]},
+        encoding = self._stock(texts, plain, target=target, located=True)
+        places = [_ids(row).reshape(-1, 2) for row in encoding["offset_mapping"]]
+        every = zip(renderings, encoding["input_ids"], places, strict=True)
+        return [self._spell_out(one, Encoded(_ids(row), at[:, 0], at[:, 1])) for one, row, at in every]
+
+    def _stock(self, texts: list[str], plain: bool, *, target: bool = False, located: bool = False) -> Any:
+        return self.tokenizer(
+            **{"text_target" if target else "text": texts},
             add_special_tokens=plain,
             return_attention_mask=False,
             return_token_type_ids=False,
             return_offsets_mapping=located,
             verbose=False,
         )
-        ids = [np.asarray(row, dtype=np.int32) for row in encoding["input_ids"]]
-        if not located:
-            return [Encoded(row) for row in ids]
-        places = [np.asarray(row, dtype=np.int32).reshape(-1, 2) for row in encoding["offset_mapping"]]
-        every = zip(renderings, ids, places, strict=True)
-        return [self._spell_out(one, Encoded(row, at[:, 0], at[:, 1])) for one, row, at in every]
+
+    def _quick(self, texts: list[str], plain: bool) -> list[list[int]] | None:
+        """The same from the library below, which need not give masks and places. Stock has set it up, for the first
+        text, and must agree on that."""
+        first = self._stock(texts[:1], plain)["input_ids"]
+        if len(texts) == 1:
+            return list(first)
+        backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return None
+        found = [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=plain)]
+        return found if found[0] == first[0] else None
 
     def _spell_out(self, rendering: Rendering, encoded: Encoded) -> Encoded:
         """Puts ordinary tokens in the place of each control token that stands for words; all others stay."""
@@ -185,13 +250,5 @@ class Encoder:
         return ids[len(line_break) :] if ids[: len(line_break)] == line_break else ids
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """All strings in messages or tools, except the keys: those the template author chose."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
+def _ids(row: Any) -> Ids:
+    return np.asarray(row, dtype=np.int32)

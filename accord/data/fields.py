@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from accord.records import ROLES, Message, Origin, RecordError, Text, Turns
+from accord.records import ROLES, Completion, Group, Judgement, Message, Origin, RecordError, Text, Turns
 
 DROP = "drop the row, or run with --on_bad_row drop"
-# An empty system turn switches off the template's own; a tool may have nothing to say.
-MAY_BE_EMPTY = ("system", "developer", "tool")
+T = TypeVar("T")
+KNOWN_ROLES = {role: role for role in ROLES}
+
+
+class Counted(str):
+    """An id that only counts rows: it is the reader's, and no column gave it."""
+
+    __slots__ = ()
 
 
 def kind(value: object) -> str:
@@ -25,21 +31,57 @@ def kind(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its columns, and where it stands. A column that is null counts as absent where it is optional."""
+    """One row: its columns, and where it stands. A column that is null counts as absent where it is optional.
+
+    Texts may be empty here: what that means depends on the stage (accord.data.check).
+    """
 
     columns: Mapping[str, Any]
     origin: Origin
 
-    def error(self, field: str, what: str, fix: str = DROP) -> RecordError:
-        return RecordError(what, origin=self.origin, field=field, fix=fix)
+    def error(self, field: str, what: str, fix: str = DROP, finding: str = "malformed") -> RecordError:
+        return RecordError(what, origin=self.origin, field=field, fix=fix, finding=finding)
 
     def needed(self, name: str) -> Any:
         if name not in self.columns:
             raise self.error(name, "missing")
         return self.columns[name]
 
+    def within(self, field: str, value: Mapping[str, Any]) -> Row:
+        """The entries of an object as columns that are named `field.entry`."""
+        return Row({f"{field}.{name}": item for name, item in value.items()}, self.origin)
+
+    def given(self, names: Iterable[str]) -> str | None:
+        """The first of several names of one column that is there."""
+        return next((name for name in names if self.columns.get(name) is not None), None)
+
+    def first(self, names: Iterable[str], read: Callable[[str, object], T]) -> T | None:
+        """The value of a column that has several names."""
+        name = self.given(names)
+        return None if name is None else read(name, self.columns[name])
+
+    def text(self, name: str) -> str:
+        return self.as_text(name, self.needed(name))
+
+    def as_text(self, field: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise self.error(field, f"expected text, got {kind(value)}")
+        return value
+
+    def objects(self, name: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """(field, object) for each entry of a list of objects."""
+        values = self.needed(name)
+        if not isinstance(values, list | tuple):
+            raise self.error(name, f"expected a list of objects, got {kind(values)}")
+        return [(f"{name}[{i}]", self.as_object(f"{name}[{i}]", value)) for i, value in enumerate(values)]
+
+    def as_object(self, field: str, value: object) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise self.error(field, f"expected an object, got {kind(value)}")
+        return value
+
     def content(self, name: str, *, like: Text | None = None) -> Text:
-        """Text or turns, not empty; with `like`, of the same kind as that."""
+        """Text or turns; with `like`, of the same kind as that."""
         return self.text_or_turns(name, self.needed(name), like=like)
 
     def reply(self, name: str, *, like: Text) -> Text:
@@ -59,8 +101,6 @@ class Row:
         if is_list and (like is None or wanted is list):
             return self.turns(field, value)
         if isinstance(value, str) and wanted is str:
-            if not value.strip():
-                raise self.error(field, "empty text")
             return value
         expected = "text" if wanted is str else "a list of messages"
         mixed = like is not None and (is_list or isinstance(value, str))
@@ -72,6 +112,8 @@ class Row:
             raise self.error(field, f"expected a list of messages, got {kind(value)}")
         if not value:
             raise self.error(field, "empty list of messages")
+        if (turns := _plain_turns(value)) is not None:
+            return turns
         return tuple(self.message(f"{field}[{i}]", message) for i, message in enumerate(value))
 
     def message(self, field: str, value: Any) -> Message:
@@ -89,9 +131,7 @@ class Row:
             content = ""
         if not isinstance(content, str):
             raise self.error(f"{field}.content", f"expected text, got {kind(content)}")
-        if not content.strip() and role not in MAY_BE_EMPTY and not extra.get("tool_calls"):
-            raise self.error(f"{field}.content", "empty text")
-        return Message(role, content, extra)
+        return Message(KNOWN_ROLES[role], content, extra)
 
     def as_reply(self, field: str, content: Text) -> Text:
         """A completion of turns starts and ends with the assistant: what comes before belongs to the prompt."""
@@ -110,7 +150,7 @@ class Row:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(field, f"expected a number, got {kind(value)}")
         if not math.isfinite(value):
-            raise self.error(field, f"{value} is not a finite number")
+            raise self.error(field, f"{value} is not a finite number", finding="not_finite")
         return float(value)
 
     def numbers(self, name: str, length: int) -> tuple[float, ...] | None:
@@ -157,6 +197,13 @@ class Row:
             return value
         raise self.error(name, f"expected true or false, got {kind(value)}")
 
+    def flags(self, name: str, length: int) -> tuple[bool, ...] | None:
+        values = self.per_completion(name, length)
+        for i, value in enumerate(values or ()):
+            if not isinstance(value, bool):
+                raise self.error(f"{name}[{i}]", f"expected true or false, got {kind(value)}")
+        return values
+
     def weight(self, name: str) -> float:
         value = self.number(name)
         if value is not None and value <= 0:
@@ -175,7 +222,39 @@ class Row:
             return ()
         if not isinstance(value, list | tuple):
             raise self.error(name, f"expected a list of objects, got {kind(value)}")
-        for i, tool in enumerate(value):
-            if not isinstance(tool, Mapping):
-                raise self.error(f"{name}[{i}]", f"expected an object, got {kind(tool)}")
-        return tuple(value)
+        return tuple(self.as_object(f"{name}[{i}]", tool) for i, tool in enumerate(value))
+
+    def group(
+        self,
+        prompt: Text,
+        contents: tuple[Text, ...],
+        *judgements: Judgement | None,
+        models: tuple[str | None, ...] = (),
+    ) -> Group:
+        """The group of these texts, with what columns of every format say of it."""
+        made = map(Completion, contents, models) if models else map(Completion, contents)
+        columns = self.columns
+        return Group(
+            id=self.word("id") or str(self.origin.line),
+            prompt=prompt,
+            completions=tuple(made),
+            judgements=tuple(one for one in judgements if one is not None),
+            weight=self.weight("weight") if "weight" in columns else 1.0,
+            category=self.word("category") if "category" in columns else None,
+            tools=self.tools("tools") if "tools" in columns else (),
+            source=self.origin,
+        )
+
+
+def _plain_turns(value: list[Any] | tuple[Any, ...]) -> tuple[Message, ...] | None:
+    """The turns, if each is a known role and a text and nothing else, as nearly all are; None: look closer."""
+    turns = []
+    try:
+        for message in value:
+            role, content = KNOWN_ROLES[message["role"]], message["content"]
+            if type(content) is not str or len(message) != 2:
+                return None
+            turns.append(Message(role, content))
+    except (KeyError, TypeError, IndexError):
+        return None
+    return tuple(turns)

@@ -1,130 +1,142 @@
-"""One table: the known formats, told apart by their columns, and how a row of each becomes a Group."""
+"""One table: the known formats, told apart by their columns, and how a row of each becomes a Group and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from accord.data.fields import Row
-from accord.records import Completion, Group, Judgement, Origin, RecordError, Text
+from accord.data import alpaca, parts, plain_formats, rated_formats, sharegpt, whole_formats
+from accord.data.fields import DROP, Row
+from accord.data.held import lost, said_beyond
+from accord.data.join import By, join
+from accord.data.parts import CannotHold, Parts
+from accord.data.plain_formats import PAIR, Columns
+from accord.records import Group, Origin, RecordError
 
 EVERYWHERE = ("id", "category", "tools", "weight")
-SAME = "all are the same text; there is nothing to prefer"
 ALIKE = 0.8  # how alike (difflib's ratio) a misnamed column must be to be taken for a known one
+SINGLE = ("model", "annotator")
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Columns that a row needs, columns that it may have, and the function that makes a Group of it."""
+    """Columns that a row needs, columns that it may have, how a Group is made of it, and how rows of a Group.
 
+    parts: what of a group the format has room for; rows: the columns of such a part, or CannotHold. join: by what rows
+    that follow each other are one group. when: tells it from a format that needs the same columns.
+    """
+
+    means: str
     needs: tuple[str, ...]
     takes: tuple[str, ...]
     group: Callable[[Row], Group]
+    parts: Callable[[Group], Parts]
+    rows: Callable[[Group], Iterator[Columns]]
+    join: By = "id"
+    when: Callable[[Mapping[str, Any]], bool] | None = None
+    unread: Callable[[Mapping[str, Any]], list[str]] | None = None
 
 
-def comparison(row: Row) -> Group:
-    prompt = row.content("prompt")
-    chosen, rejected = row.reply("chosen", like=prompt), row.reply("rejected", like=prompt)
-    if chosen == rejected:
-        what = "chosen and rejected are the same text; a tie is not a preference"
-        raise row.error("", what, "drop the row, or rank it as a tie")
-    judgement = Judgement(ranks=(1, 2), margin=row.number("margin"), annotator=row.word("annotator"))
-    return _group(row, prompt, (chosen, rejected), judgement)
-
-
-def demonstration(row: Row) -> Group:
-    prompt = row.content("prompt")
-    label = row.flag("label")
-    judgement = None if label is None else Judgement(labels=(label,), annotator=row.word("annotator"))
-    return _group(row, prompt, (row.reply("completion", like=prompt),), judgement)
-
-
-def ranking(row: Row) -> Group:
-    prompt = row.content("prompt")
-    completions = row.replies("completions", like=prompt)
-    if (k := len(completions)) < 2:
-        raise row.error("completions", f"{k} completions; a ranking needs at least 2")
-    ranks, ratings = row.ranks("ranks", k), row.numbers("ratings", k)
-    judgement = None
-    if ranks or ratings:
-        if all(completion == completions[0] for completion in completions):
-            raise row.error("completions", SAME)
-        judgement = Judgement(ranks=ranks, ratings=ratings, annotator=row.word("annotator"))
-    return _group(row, prompt, completions, judgement, models=row.words("models", k))
-
-
-def conversation(row: Row) -> Group:
-    """The prompt is all turns before the first assistant turn; the rest is the one completion."""
-    turns = row.turns("messages", row.needed("messages"))
-    first = next((i for i, message in enumerate(turns) if message.role == "assistant"), len(turns))
-    if first == len(turns):
-        raise row.error("messages", "no assistant turn")
-    if first == 0:
-        raise row.error("messages", "starts with an assistant turn", "put a user or system turn before it")
-    return _group(row, turns[:first], (row.as_reply("messages", turns[first:]),), None)
-
-
-def document(row: Row) -> Group:
-    text = row.content("text", like="")
-    return _group(row, "", (text,), None)
-
-
-def question(row: Row) -> Group:
-    """A prompt to be sampled from: no completions yet."""
-    return _group(row, row.content("prompt"), (), None)
-
-
+# fmt: off
 FORMATS = {
-    "comparison": Format(("prompt", "chosen", "rejected"), ("margin", "annotator"), comparison),
-    "demonstration": Format(("prompt", "completion"), ("label", "annotator"), demonstration),
-    "ranking": Format(("prompt", "completions"), ("ranks", "ratings", "models", "annotator"), ranking),
-    "conversation": Format(("messages",), (), conversation),
-    "document": Format(("text",), (), document),
-    "prompt": Format(("prompt",), (), question),
+    "comparison": Format(
+        "a comparison: `chosen` is preferred to `rejected`", ("prompt", "chosen", "rejected"), PAIR,
+        plain_formats.comparison, parts.as_pairs, plain_formats.comparison_rows),
+    "demonstration": Format(
+        "a demonstration; `label` (true or false) makes it a thumb up or down",
+        ("prompt", "completion"), ("label", *SINGLE),
+        plain_formats.demonstration, parts.as_best, plain_formats.demonstration_rows),
+    "unpaired": Format(
+        "a thumb up or down, as KTO takes it", ("prompt", "completion", "label"), SINGLE,
+        plain_formats.demonstration, parts.as_labels, plain_formats.demonstration_rows),
+    "ranking": Format(
+        "a ranking: `ranks` (1 is best, equal is a tie) or `ratings` (higher is better)",
+        ("prompt", "completions"), ("ranks", "ratings", "models", "annotator"),
+        plain_formats.ranking, parts.several, plain_formats.ranking_rows),
+    "group": Format(
+        "everything that Accord knows of a prompt: completions, and judgements by several annotators",
+        ("prompt", "completions", "judgements"), ("models",),
+        plain_formats.whole_group, parts.whole, plain_formats.group_rows),
+    "conversation": Format(
+        "a conversation: the prompt is all turns before the first assistant turn", ("messages",), ("model",),
+        plain_formats.conversation, parts.as_good, plain_formats.conversation_rows),
+    "document": Format(
+        "a document", ("text",), (), plain_formats.document, parts.as_text, plain_formats.document_rows),
+    "prompt": Format(
+        "something to sample from", ("prompt",), (),
+        plain_formats.question, parts.as_asked, plain_formats.question_rows),
+    "implicit": Format(
+        "a comparison of whole conversations (with --implicit_prompt): the prompt is what both share",
+        ("chosen", "rejected"), PAIR, whole_formats.implicit, parts.as_pairs, whole_formats.implicit_rows),
+    "hh": Format(
+        "a comparison of hh-rlhf's texts of Human: and Assistant:", ("chosen", "rejected"), PAIR,
+        whole_formats.hh, parts.as_pairs, whole_formats.hh_rows, when=whole_formats.is_hh),
+    "alpaca": Format(
+        "a demonstration in Alpaca's columns", ("instruction", "output"), (*alpaca.ASKING, "kto_tag", *SINGLE),
+        alpaca.alpaca, parts.as_best, alpaca.alpaca_rows),
+    "alpaca_unpaired": Format(
+        "a thumb up or down in Alpaca's columns", ("instruction", "output", "kto_tag"), (*alpaca.ASKING, *SINGLE),
+        alpaca.alpaca, parts.as_labels, alpaca.alpaca_rows),
+    "alpaca_comparison": Format(
+        "a comparison in Alpaca's columns", ("instruction", "chosen", "rejected"), (*alpaca.ASKING, *PAIR),
+        alpaca.alpaca_comparison, parts.as_pairs, alpaca.alpaca_comparison_rows),
+    "sharegpt": Format(
+        "a conversation in ShareGPT's turns", ("conversations",), ("system", "model"),
+        sharegpt.sharegpt, parts.as_good, sharegpt.sharegpt_rows),
+    "sharegpt_unpaired": Format(
+        "a thumb up or down for the last of ShareGPT's turns", ("conversations", "kto_tag"), ("system", *SINGLE),
+        sharegpt.sharegpt_unpaired, parts.as_labels, sharegpt.sharegpt_unpaired_rows),
+    "sharegpt_comparison": Format(
+        "a comparison of two ShareGPT turns", ("conversations", "chosen", "rejected"), ("system", *PAIR),
+        sharegpt.sharegpt_comparison, parts.as_pairs, sharegpt.sharegpt_comparison_rows),
+    "ultrafeedback": Format(
+        "completions with UltraFeedback's ratings", ("instruction", "completions"), ("annotator",),
+        rated_formats.ultrafeedback, parts.answered, rated_formats.ultrafeedback_rows,
+        unread=rated_formats.unread_of_ultrafeedback),
+    "helpsteer": Format(
+        "a response with HelpSteer's ratings; successive rows of one prompt are one group",
+        ("prompt", "response", "helpfulness"), (*rated_formats.ASPECTS, *SINGLE),
+        rated_formats.helpsteer, parts.answered, rated_formats.helpsteer_rows, join="prompt"),
 }
+# fmt: on
+BARE = ("prompt",)  # needs so little that it is no rival of any other
 
 
-def _group(
-    row: Row,
-    prompt: Text,
-    completions: tuple[Text, ...],
-    judgement: Judgement | None,
-    models: tuple[str | None, ...] = (),
-) -> Group:
-    models = models or (None,) * len(completions)
-    return Group(
-        id=row.word("id") or str(row.origin.line),
-        prompt=prompt,
-        completions=tuple(map(Completion, completions, models)),
-        judgements=(judgement,) if judgement else (),
-        weight=row.weight("weight"),
-        category=row.word("category"),
-        tools=row.tools("tools"),
-        source=row.origin,
-    )
-
-
-def find_format(columns: Iterable[str], origin: Origin) -> Format:
+def find_format(columns: Mapping[str, Any], origin: Origin, *, implicit_prompt: bool = False) -> Format:
     """The format that needs most of these columns. RecordError if none fits, or if a fuller one nearly does.
 
     So `prompt` with `chosen` alone is a comparison that lacks `rejected`, not a bare prompt; and a `prompt` beside
-    `messages` or `text` is left aside.
+    `messages` or `text` is left aside. Of two that need the same columns, the content of this row decides.
     """
     have = set(columns)
     meant = have | {column for form in FORMATS.values() for column in form.needs if _misnamed(column, have)}
     score = {name: len(have.intersection(form.needs)) for name, form in FORMATS.items()}
     hoped = {name: (len(meant.intersection(form.needs)), score[name]) for name, form in FORMATS.items()}
     complete = [name for name, form in FORMATS.items() if score[name] == len(form.needs)]
-    best = max(complete, key=lambda name: (score[name], name != "prompt"), default=None)
+    best = max(complete, key=lambda name: (score[name], name not in BARE), default=None)
     fullest = max(FORMATS, key=hoped.__getitem__)
     if best is None or hoped[fullest][0] > score[best]:
         raise _lacking(FORMATS[fullest] if hoped[fullest][0] else None, have, origin)
-    if rivals := [name for name in complete if name not in (best, "prompt") and score[name] == score[best]]:
-        names = [" + ".join(FORMATS[name].needs) for name in (best, *rivals)]
-        raise RecordError(f"columns of {len(names)} formats: {', '.join(names)}", origin=origin, fix="keep one of them")
-    return FORMATS[best]
+    needs = {FORMATS[name].needs for name in complete if name not in BARE and score[name] == score[best]}
+    if len(needs) > 1:
+        names = [" + ".join(FORMATS[name].needs) for name in complete if FORMATS[name].needs in needs]
+        what = f"columns of {len(needs)} formats: {', '.join(dict.fromkeys(names))}"
+        raise RecordError(what, origin=origin, fix="keep one of them")
+    return _told_apart(FORMATS[best], columns, origin, implicit_prompt)
+
+
+def _told_apart(best: Format, columns: Mapping[str, Any], origin: Origin, implicit_prompt: bool) -> Format:
+    """Of the formats that need these columns the one whose content this is."""
+    alike = [form for form in FORMATS.values() if form.needs == best.needs]
+    found = next((form for form in alike if form.when is not None and form.when(columns)), best)
+    if found is FORMATS["implicit"] and not implicit_prompt:
+        fix = "put what both share into a column `prompt` and leave only the replies in chosen and rejected"
+        if isinstance(columns["chosen"], list | tuple):
+            fix += ", or run with --implicit_prompt"
+        raise RecordError("missing; comparisons need an explicit prompt", origin=origin, field="prompt", fix=fix)
+    return found
 
 
 def _misnamed(column: str, have: set[str]) -> str | None:
@@ -138,17 +150,17 @@ def _misnamed(column: str, have: set[str]) -> str | None:
 def _lacking(form: Format | None, have: set[str], origin: Origin) -> RecordError:
     """The error for a row with too few columns: names the one that lacks, and the likely cause."""
     if form is None:
-        known = "; ".join(" + ".join(other.needs) for other in FORMATS.values())
+        known = "; ".join(dict.fromkeys(" + ".join(other.needs) for other in FORMATS.values()))
         what = f"no known columns (there are: {', '.join(sorted(have)) or 'none'})"
         return RecordError(what, origin=origin, fix=f"rename them to one of: {known}")
     lacks = next(column for column in form.needs if column not in have)
     if meant := _misnamed(lacks, have):
         return RecordError(f"missing; there is {meant!r}", origin=origin, field=lacks, fix=f"rename it to {lacks!r}")
-    if lacks == "prompt" and "chosen" in have:
-        fix = "put what both share into a column `prompt` and leave only the replies in chosen and rejected"
-        return RecordError("missing; comparisons need an explicit prompt", origin=origin, field=lacks, fix=fix)
     beside = ", ".join(column for column in form.needs if column in have)
-    return RecordError(f"missing (beside {beside})", origin=origin, field=lacks, fix=f"add a column {lacks!r}")
+    fix = f"add a column {lacks!r}"
+    if lacks == "helpfulness":
+        fix += ", or rename 'response' to 'completion'"
+    return RecordError(f"missing (beside {beside})", origin=origin, field=lacks, fix=fix)
 
 
 def to_group(form: Format, columns: Mapping[str, Any], origin: Origin) -> Group:
@@ -156,35 +168,94 @@ def to_group(form: Format, columns: Mapping[str, Any], origin: Origin) -> Group:
     return form.group(Row(columns, origin))
 
 
-def ignored(form: Format, columns: Iterable[str]) -> list[str]:
+def to_rows(form: Format, group: Group) -> tuple[list[Columns], list[str]]:
+    """(the rows of one Group, the names of what they do not hold). CannotHold: there are no rows for it.
+
+    What is held is not claimed but tried: the rows are read again, and what comes back is compared.
+    """
+    made, missing = form.parts(group)
+    rows: list[Columns] = []
+    names = list(missing)
+    for part in made:
+        kept = _with_rows(form, part)
+        written = _rows_of(form, kept)
+        names += [*said_beyond(part, kept), *lost(kept, _read_again(form, written, kept))]
+        rows += written
+    return rows, list(dict.fromkeys(names))
+
+
+def _with_rows(form: Format, part: Group) -> Group:
+    """The part with only those of several judgements of which a row of their own says something."""
+    if len(part.judgements) < 2:
+        return part
+    alone = [replace(part, judgements=(judgement,)) for judgement in part.judgements]
+    kept = tuple(judgement for one in alone if _says(form, one) for judgement in one.judgements)
+    return replace(part, judgements=kept)
+
+
+def _says(form: Format, part: Group) -> bool:
+    try:
+        return bool(_read_again(form, _rows_of(form, part), part).judgements)
+    except CannotHold:
+        return False
+
+
+def _rows_of(form: Format, part: Group) -> list[Columns]:
+    return [_with_common(part, columns) for columns in form.rows(part)]
+
+
+def _with_common(group: Group, columns: Columns) -> Columns:
+    """The columns with those that every format has; without what is not said."""
+    weight = None if group.weight == 1.0 else group.weight
+    common = {"category": group.category, "weight": weight, "tools": list(group.tools) or None}
+    both = {"id": group.id, **columns, **{name: value for name, value in common.items() if name not in columns}}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+def _read_again(form: Format, rows: Iterable[Columns], group: Group) -> Group:
+    try:
+        back = join([to_group(form, row, group.source) for row in rows], named=True)
+    except RecordError as error:
+        raise CannotHold(f"{error.field}: {error.what}" if error.field else error.what) from error
+    if back is None:
+        raise CannotHold("judgements that cannot be told apart in rows of their own")
+    return back
+
+
+def ignored(form: Format, columns: Mapping[str, Any]) -> list[str]:
     """The columns that this format does not read."""
-    return [name for name in columns if name not in (*form.needs, *form.takes, *EVERYWHERE)]
+    names = [name for name in columns if name not in (*form.needs, *form.takes, *EVERYWHERE)]
+    return names + (form.unread(columns) if form.unread else [])
 
 
 def check_group(group: Group, origin: Origin) -> Group:
     """A Group made in Python, held to the same rules as a row of a file. RecordError as there."""
-    row = Row({}, origin)
-    if group.prompt != "" or not group.completions:
-        row.text_or_turns("prompt", group.prompt)
+    row = Row({"weight": group.weight}, origin)
+    row.text_or_turns("prompt", group.prompt)
     for i, completion in enumerate(group.completions):
         field = f"completions[{i}]"
         row.as_reply(field, row.text_or_turns(field, completion.content, like=group.prompt))
-    k = len(group.completions)
-    same = all(completion.content == group.completions[0].content for completion in group.completions)
-    if k > 1 and same and group.judgements:
-        raise row.error("completions", SAME)
     for i, judgement in enumerate(group.judgements):
-        _check_judgement(judgement, k, origin, f"judgements[{i}]")
-    row = Row({"weight": group.weight}, origin)
+        _check_judgement(
+            row.within(f"judgements[{i}]", _entries(judgement)), f"judgements[{i}]", len(group.completions)
+        )
     row.weight("weight")
     source = group.source if group.source.line else origin
     return replace(group, id=group.id or str(origin.line), source=source)
 
 
-def _check_judgement(judgement: Judgement, k: int, origin: Origin, field: str) -> None:
-    names = ("ranks", "ratings", "labels", "margin")
-    row = Row({f"{field}.{name}": getattr(judgement, name) for name in names}, origin)
+def _entries(judgement: Any) -> dict[str, Any]:
+    return {name: getattr(judgement, name) for name in type(judgement).__slots__}
+
+
+def _check_judgement(row: Row, field: str, k: int) -> None:
     row.ranks(f"{field}.ranks", k)
     row.numbers(f"{field}.ratings", k)
-    row.per_completion(f"{field}.labels", k)
+    row.flags(f"{field}.labels", k)
     row.number(f"{field}.margin")
+    aspects = row.within(f"{field}.aspects", row.columns[f"{field}.aspects"])
+    for name in aspects.columns:
+        aspects.numbers(name, k)
+
+
+__all__ = ["DROP", "FORMATS", "Format", "check_group", "find_format", "ignored", "to_group", "to_rows"]

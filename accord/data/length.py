@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -11,33 +11,33 @@ import numpy as np
 from accord.data.dialogue import Dialogue, TokenGroup
 from accord.data.report import DataReport, LengthCount, Refusals
 from accord.errors import InputError
-from accord.records import RecordError
+from accord.records import Group, RecordError
 
 OnLong = Literal["error", "drop", "truncate_prompt"]
 
 
 def fit_groups(
-    groups: Iterable[TokenGroup],
+    groups: Iterable[tuple[Group, TokenGroup]],
     dialogue: Dialogue,
     *,
     max_length: int,
     on_long: OnLong = "drop",
     max_dropped: float = 0.05,
-) -> list[TokenGroup]:
+) -> Iterator[tuple[Group, TokenGroup]]:
     """The groups that fit, some with a cut prompt; the others are counted and named in dialogue.report.
 
     InputError: more than the share `max_dropped` does not fit. BadRows: one does not, and on_long is "error".
     """
-    report, made = dialogue.report, list[TokenGroup]()
+    report = dialogue.report
     before = report.lengths
     report.lengths = count = before if before and before.max_length == max_length else LengthCount(max_length)
     refusals = Refusals("error", report)
-    for tokens in groups:
+    for group, tokens in groups:
         count.groups += 1
         length = length_of(tokens, apart=dialogue.apart)
         count.shortest = min(count.shortest or length, length)
         try:
-            kept = dialogue.kept(tokens) if on_long == "truncate_prompt" and length > max_length else (0, 1)
+            kept = dialogue.kept(group, tokens) if on_long == "truncate_prompt" and length > max_length else (0, 1)
             fitted, why = fit_length(tokens, max_length=max_length, on_long=on_long, kept=kept, apart=dialogue.apart)
         except RecordError as error:
             refusals.add(error, id=tokens.group.id)
@@ -48,10 +48,9 @@ def fit_groups(
             report.drop("longer than max_length", where=str(source), id=tokens.group.id, why=why)
         else:
             count.cut += fitted is not tokens
-            made.append(fitted)
+            yield group, fitted
     refusals.close()
     check_fit(report, max_dropped=max_dropped)
-    return made
 
 
 def length_of(tokens: TokenGroup, *, apart: bool) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from accord.errors import InputError
 from accord.records import Group
+
+ASKS = 16  # bytes that tell prompts apart
 
 
 def order(n: int, *, seed: int, epoch: int, shuffle: bool = True) -> npt.NDArray[np.int64]:
@@ -24,8 +25,8 @@ def order(n: int, *, seed: int, epoch: int, shuffle: bool = True) -> npt.NDArray
     return np.argsort(words, kind="stable")
 
 
-def split(groups: Sequence[Group], fraction: float, *, seed: int = 0) -> tuple[list[Group], list[Group]]:
-    """(training, validation), each in the order given; about `fraction` of the prompts are held out.
+def held_out(asks: npt.NDArray[np.uint8], fraction: float) -> npt.NDArray[np.bool_]:
+    """(G, ASKS) of groups' prompts -> (G,) which groups are held out: those of about `fraction` of the prompts.
 
     Each prompt is placed by its own hash, so it never stands on both sides and other rows do not move it. One
     exception: where that would leave a side empty, the prompt nearest to the limit changes sides. InputError: a
@@ -35,26 +36,28 @@ def split(groups: Sequence[Group], fraction: float, *, seed: int = 0) -> tuple[l
         raise InputError(
             f"{fraction} is no fraction", where="validation", fix="a number from 0 up to, not including, 1"
         )
+    place = places(asks)
     if not fraction:
-        return list(groups), []
-    place = {key: _place(key, seed) for key in map(prompt_key, groups)}
-    if len(place) < 2:
-        what = f"{len(place)} different prompts cannot be split"
+        return np.zeros(len(place), dtype=bool)
+    if place.size == 0 or place.min() == place.max():
+        what = f"{min(len(place), 1)} different prompts cannot be split"
         raise InputError(what, where="validation", fix="add data, or hold nothing out (--validation 0)")
-    held = {key for key, at in place.items() if at < fraction}
-    if not held or len(held) == len(place):
-        held ^= {min(place, key=place.__getitem__) if not held else max(place, key=place.__getitem__)}
-    training = [group for group in groups if prompt_key(group) not in held]
-    return training, [group for group in groups if prompt_key(group) in held]
+    held = place < fraction
+    if not held.any():
+        held = place == place.min()
+    elif held.all():
+        held = place < place.max()
+    return np.asarray(held)
 
 
-def prompt_key(group: Group) -> str:
-    """Equal if and only if two groups ask the same. A document, which has no prompt, stands for itself."""
+def places(asks: npt.NDArray[np.uint8], at: int = 0) -> npt.NDArray[np.float64]:
+    """(G, ASKS) -> (G,) evenly spread in [0, 1), the same for the same prompt. at: which eight bytes say so."""
+    words = np.ascontiguousarray(asks[:, at : at + 8]).view(">u8")[:, 0]
+    return (words >> np.uint64(11)).astype(np.float64) / 2**53
+
+
+def asks(group: Group) -> bytes:
+    """ASKS bytes: equal if and only if two groups ask the same. A document, which has no prompt, stands for itself."""
     content = group.prompt or [completion.content for completion in group.completions]
-    return json.dumps(content, default=lambda message: message.plain(), sort_keys=True)
-
-
-def _place(key: str, seed: int) -> float:
-    """In [0, 1), evenly spread."""
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    return int.from_bytes(digest[:7]) / 2**56
+    text = json.dumps(content, default=lambda message: message.plain(), sort_keys=True)
+    return hashlib.sha256(f"0:{text}".encode()).digest()[:ASKS]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from accord.data.findings import FINDINGS, Finding
 from accord.errors import InputError
 from accord.records import Origin, RecordError
 
@@ -23,10 +24,19 @@ class Dropped(NamedTuple):
 
 @dataclass(slots=True)
 class Note:
-    """Something that is no error and that the user should know: how often, and where first."""
+    """Something that is no error and that the user should know: how often, where first, its name in FINDINGS."""
 
     count: int
     where: str
+    finding: str = ""
+
+
+@dataclass(slots=True)
+class Seen:
+    """Findings of one name that are no errors: how many, and the first LISTED in full."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -42,12 +52,16 @@ class LengthCount:
 
 @dataclass(slots=True)
 class DataReport:
-    """Counts of rows. `dropped` maps a reason to the rows dropped for it; `ignored` names the unknown columns."""
+    """Counts of rows. `dropped` maps a reason to the rows dropped for it; `ignored` names the unknown columns.
+
+    findings: by name, what the table of findings calls a warning.
+    """
 
     read: int = 0
     dropped: dict[str, list[Dropped]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: dict[str, Note] = field(default_factory=dict)
+    findings: dict[str, Seen] = field(default_factory=dict)
     lengths: LengthCount | None = None
 
     @property
@@ -61,11 +75,31 @@ class DataReport:
     def ignore(self, columns: Iterable[str]) -> None:
         self.ignored.extend(name for name in columns if name not in self.ignored)
 
-    def note(self, text: str, *, where: str) -> None:
+    def refuse(self, error: RecordError, *, id: str) -> None:
+        """Drops the row that the error is about."""
+        reason = error.reason if isinstance(error, Particular) else error.what
+        named = ": ".join(part for part in (error.field, reason) if part)
+        self.drop(named, where=str(error.origin or ""), id=id, why=error.what)
+
+    def note(self, text: str, *, where: str, finding: str = "") -> None:
         if text in self.notes:
             self.notes[text].count += 1
         else:
-            self.notes[text] = Note(1, where)
+            self.notes[text] = Note(1, where, finding)
+
+    def find(self, finding: Finding) -> None:
+        """Counts a finding that is no error."""
+        seen = self.findings.setdefault(finding.name, Seen())
+        seen.count += 1
+        if len(seen.first) < LISTED:
+            seen.first.append(": ".join(filter(None, (str(finding.origin), finding.field, finding.what))))
+
+    def warnings(self) -> list[str]:
+        """A line for each kind of finding: how often, what, and the first one in full."""
+        return [
+            f"{seen.count} x {FINDINGS[name].what}: {seen.first[0]}: {FINDINGS[name].fix}"
+            for name, seen in self.findings.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """For the run folder: plain lists, dictionaries, strings and numbers."""
@@ -76,8 +110,41 @@ class DataReport:
             "dropped": {reason: [row._asdict() for row in rows] for reason, rows in self.dropped.items()},
             "ignored_columns": self.ignored,
             "notes": {text: {"count": note.count, "first": note.where} for text, note in self.notes.items()},
+            "findings": {name: {"count": seen.count, "first": seen.first} for name, seen in self.findings.items()},
             "lengths": lengths and {name: getattr(lengths, name) for name in LengthCount.__slots__},
         }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> DataReport:
+        """The reverse of `to_json`."""
+        lengths = found["lengths"]
+        return cls(
+            read=found["read"],
+            dropped={reason: [Dropped(**row) for row in rows] for reason, rows in found["dropped"].items()},
+            ignored=list(found["ignored_columns"]),
+            notes={text: Note(note["count"], note["first"]) for text, note in found["notes"].items()},
+            findings={name: Seen(seen["count"], list(seen["first"])) for name, seen in found["findings"].items()},
+            lengths=lengths and LengthCount(**lengths),
+        )
+
+    @classmethod
+    def merged(cls, reports: Sequence[DataReport]) -> DataReport:
+        """The counts of several sources together."""
+        if len(reports) == 1:
+            return reports[0]
+        whole = cls(read=sum(report.read for report in reports))
+        for report in reports:
+            for reason, rows in report.dropped.items():
+                whole.dropped.setdefault(reason, []).extend(rows)
+            whole.ignore(report.ignored)
+            for text, note in report.notes.items():
+                first = whole.notes.setdefault(text, Note(0, note.where))
+                first.count += note.count
+            for name, seen in report.findings.items():
+                mine = whole.findings.setdefault(name, Seen())
+                mine.count, mine.first = mine.count + seen.count, [*mine.first, *seen.first][:LISTED]
+            whole.lengths = _together(whole.lengths, report.lengths)
+        return whole
 
     def summary(self) -> str:
         """One line: `1776 read, 1772 kept, 4 dropped (chosen: empty text: 4); ignored columns: flags`."""
@@ -88,11 +155,27 @@ class DataReport:
         return line + ("; ignored columns: " + ", ".join(self.ignored) if self.ignored else "")
 
 
+def _together(a: LengthCount | None, b: LengthCount | None) -> LengthCount | None:
+    if a is None or b is None:
+        return a or (b and replace(b))
+    shortest = min(filter(None, (a.shortest, b.shortest)), default=0)
+    return LengthCount(a.max_length, a.groups + b.groups, a.dropped + b.dropped, a.cut + b.cut, shortest)
+
+
 class Particular(RecordError):
     """A RecordError whose text holds this row's particulars; `reason` is what it shares with others of its kind."""
 
-    def __init__(self, reason: str, what: str, *, origin: Origin | None = None, field: str = "", fix: str = "") -> None:
-        super().__init__(what, origin=origin, field=field, fix=fix)
+    def __init__(
+        self,
+        reason: str,
+        what: str,
+        *,
+        origin: Origin | None = None,
+        field: str = "",
+        fix: str = "",
+        finding: str = "malformed",
+    ) -> None:
+        super().__init__(what, origin=origin, field=field, fix=fix, finding=finding)
         self.reason = reason
 
 
@@ -101,7 +184,7 @@ class BadRows(RecordError):
 
     def __init__(self, errors: list[RecordError]) -> None:
         first = errors[0]
-        super().__init__(first.what, origin=first.origin, field=first.field, fix=first.fix)
+        super().__init__(first.what, origin=first.origin, field=first.field, fix=first.fix, finding=first.finding)
         self.others = tuple(str(error) for error in errors[1:])
 
 
@@ -117,9 +200,7 @@ class Refusals:
     def add(self, error: RecordError, *, id: str = "") -> None:
         """Drops the row, or remembers the error; the tenth one raises BadRows."""
         if self.on_bad_row == "drop":
-            reason = error.reason if isinstance(error, Particular) else error.what
-            named = ": ".join(part for part in (error.field, reason) if part)
-            self.report.drop(named, where=str(error.origin or ""), id=id, why=error.what)
+            self.report.refuse(error, id=id)
             return
         self.errors.append(error)
         if len(self.errors) == LISTED:

@@ -1,113 +1,112 @@
-"""What the chat template writes for a group's turns, and which of the characters the assistant says."""
+"""One tokenizer's chat template: tried in a sandbox, then rendered here, to the letter as stock transformers does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import jinja2
-
-from accord.data.encode import Encoder, Rendering, Span
+from accord.data.sandbox import PROBES, written
 from accord.errors import InputError
-from accord.records import Group, RecordError, Text, Turns
 
-SHOWN = 40  # characters shown on either side of a difference
-OTHER_TEMPLATE = "--chat_template FILE or --chat_template_kwargs"
-OURS = ("tools", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize", "return_dict")
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Messages = list[dict[str, Any]]
+Tools = list[dict[str, Any]] | None
+Write = Callable[[Messages, Tools, bool], str]  # messages, tools, add_generation_prompt -> text
+
+# What apply_chat_template takes itself: none of it reaches a template as a variable of its own.
+OURS = (
+    *("conversation", "conversations", "messages", "tools", "chat_template", "add_generation_prompt", "tokenize"),
+    *("continue_final_message", "return_dict", "return_tensors", "return_assistant_tokens_mask", "tokenizer_kwargs"),
+    *("sanitize_control_tokens", "padding", "truncation", "max_length"),
+)
 
 
 class Template:
-    """One tokenizer's chat template, or another in its place, with the keyword arguments it is always given."""
+    """A tokenizer's chat template, or another in its place, with the keyword arguments it is always given."""
 
-    def __init__(self, encoder: Encoder, chat_template: str | None, template_kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None, template_kwargs: Mapping[str, Any]
+    ) -> None:
         if taken := sorted(set(OURS).intersection(template_kwargs)):
             raise InputError(f"{taken[0]!r} is set by accord", where="chat_template_kwargs", fix="leave it out")
-        self.encoder, self.tokenizer = encoder, encoder.tokenizer
-        self.chat_template, self.template_kwargs = chat_template, dict(template_kwargs)
+        self.tokenizer, self.chat_template, self.template_kwargs = tokenizer, chat_template, dict(template_kwargs)
+        self._writers: dict[bool, Write] = {}
 
-    def render(self, group: Group, turns: Turns, *, generation: bool = False) -> Rendering:
-        """What the chat template writes for these turns."""
+    def write(self, messages: Messages, tools: Tools, *, generation: bool) -> str:
+        """What stock apply_chat_template writes. Exceptions are the template's own; InputError: it may not be used."""
+        if (write := self._writers.get(tools is not None)) is None:
+            write = self._writers[tools is not None] = self._trusted(tools)
+        return write(messages, tools, generation)
+
+    def _trusted(self, tools: Tools) -> Write:
+        """The way to write for groups with tools, or without: some tokenizers have a template of its own for each."""
+        text = self._text(tools)
+        given = {**self.tokenizer.special_tokens_map, **self.template_kwargs}
+        try:
+            expected = written(text, given)
+        except InputError as error:
+            raise InputError(error.what, where=self.tokenizer.name_or_path, fix=error.fix) from None
+        quick = _quick(text, given)
+        if quick is None or not self._equal(quick, expected):
+            return self._stock
+
+        def write(messages: Messages, tools: Tools, generation: bool) -> str:
+            bare = tools is None and all(message.keys() == {"role", "content"} for message in messages)
+            return quick(messages, tools, generation) if bare else self._stock(messages, tools, generation)
+
+        return write
+
+    def _text(self, tools: Tools) -> str:
+        """The template itself: a tokenizer may have several, by name."""
         if not (self.chat_template or self.tokenizer.chat_template):
             what = "this tokenizer has no chat template, and the data are conversations"
             raise InputError(what, where=self.tokenizer.name_or_path, fix="--chat_template FILE")
-        messages, tools = [turn.plain() for turn in turns], list(group.tools) or None
-        (messages, tools), hidden = self.encoder.hide((messages, tools))
         try:
-            text = self.tokenizer.apply_chat_template(
-                messages,
-                tools=tools,
-                chat_template=self.chat_template,
-                add_generation_prompt=generation,
-                tokenize=False,
-                **self.template_kwargs,
-            )
-        except jinja2.TemplateSyntaxError as error:
-            what = f"{error.message} (line {error.lineno})"
-            raise InputError(what, where="chat template", fix=OTHER_TEMPLATE) from error
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            what = f"the chat template refuses these turns ({error})"
-            raise RecordError(what, origin=group.source, fix=f"drop the row, or {OTHER_TEMPLATE}") from error
-        return self.encoder.reveal(str(text), hidden)
+            return str(self.tokenizer.get_chat_template(self.chat_template, tools))
+        except ValueError as error:
+            what = "this tokenizer has several chat templates, and none is called default"
+            raise InputError(what, where=self.tokenizer.name_or_path, fix="--chat_template FILE") from error
 
-    def check_start(self, group: Group, prompt: str, whole: str) -> None:
-        """What the model is given to continue must be the start of what it is trained on."""
-        if whole.startswith(prompt):
-            return
-        pairs = enumerate(zip(prompt, whole, strict=False))
-        at = next((i for i, (a, b) in pairs if a != b), min(len(prompt), len(whole)))
-        near = slice(max(0, at - SHOWN), at + SHOWN)
-        what = (
-            f"the chat template writes the prompt alone as ...{prompt[near]!r}, but before a completion as "
-            f"...{whole[near]!r} (they differ at character {at + 1})"
+    def _stock(self, messages: Messages, tools: Tools, generation: bool) -> str:
+        apply: Any = self.tokenizer.apply_chat_template
+        text = apply(
+            messages,
+            tools=tools,
+            chat_template=self.chat_template,
+            add_generation_prompt=generation,
+            tokenize=False,
+            **self.template_kwargs,
         )
-        raise RecordError(what, origin=group.source, fix=OTHER_TEMPLATE)
+        return str(text)
 
-    def stretches(self, group: Group, reply: Turns, border: int, whole: str, *, last: bool) -> tuple[Span, ...]:
-        """The characters of `whole` from `border` on that the assistant says, unless that is all of them: then ().
-
-        Left out: what others say within the reply, and the header of the assistant's turn after it. last: only the
-        last turn of the reply counts.
-        """
-        prompt, start, found = as_turns(group.prompt), border, list[Span]()
-        if last and len(reply) > 1:
-            return ((self._reach(group, prompt + reply[:-1], border, whole, generation=True), len(whole)),)
-        for i in (i for i, turn in enumerate(reply) if turn.role != "assistant"):
-            if reply[i - 1].role == "assistant":
-                found.append((start, self._reach(group, prompt + reply[:i], start, whole)))
-            if reply[i + 1].role == "assistant":
-                start = self._reach(group, prompt + reply[: i + 1], start, whole, generation=True)
-        return (*found, (start, len(whole))) if found else ()
-
-    def _reach(self, group: Group, turns: Turns, since: int, whole: str, *, generation: bool = False) -> int:
-        """Where these first turns end in `whole`, of which they are known to hold the characters up to `since`.
-
-        Some templates write the last turn differently from earlier ones (Qwen3 puts an empty thought before it). If it
-        still ends the same way, that end is found; if not, RecordError.
-        """
-        part = self.render(group, turns, generation=generation).text
-        if not generation and not whole.startswith(part):
-            said = turns[-1].content.strip()[-SHOWN:]
-            for end in range(min(len(whole), since + len(part)), since, -1):
-                if part.endswith(whole[since:end]) and said in whole[since:end]:
-                    return end
-        self.check_start(group, part, whole)
-        return len(part)
-
-    def system_end(self, group: Group, whole: str) -> int:
-        """Where the system turn ends in the rendering of the prompt; 0 without one."""
-        first = as_turns(group.prompt)[0]
-        if first.role not in ("system", "developer"):
-            return 0
-        try:
-            alone = self.render(group, (first,)).text
-        except RecordError:  # templates that write it inside the user's turn refuse it alone
-            alone = ""
-        said = first.content.strip()
-        if alone and said in alone and whole.startswith(alone):
-            return len(alone)
-        return whole.index(said) + len(said) if said in whole else len(whole)
+    def _equal(self, quick: Write, expected: Sequence[str | None]) -> bool:
+        """Whether the quick way writes what stock does, here and in the sandbox, of everything that it may be given."""
+        found = []
+        for probe, text in zip(PROBES, expected, strict=True):
+            if text is not None and probe.tools is None:
+                found += [write(*probe) == text for write in (quick, self._stock)]
+        return bool(found) and all(found)
 
 
-def as_turns(content: Text) -> Turns:
-    assert not isinstance(content, str), "plain text where the group has turns; read_groups refuses that"
-    return content
+def _quick(text: str, given: Mapping[str, Any]) -> Write | None:
+    """Without what stock does anew at each call: it copies everything into plain values, of which messages of a role
+    and a text consist anyway. None: the variables do not, or transformers' compiler is not where it was."""
+    from transformers.utils import chat_template_utils  # whoever made the tokenizer has loaded it already
+
+    compile_ = getattr(chat_template_utils, "_compile_jinja_template", None)
+    try:
+        plain = json.loads(json.dumps(given)) == given
+    except (TypeError, ValueError):
+        plain = False
+    if compile_ is None or not plain:
+        return None
+    render = compile_(text).render
+    others = {"documents": None, **given}
+
+    def write(messages: Messages, tools: Tools, generation: bool) -> str:
+        return str(render(messages=messages, tools=tools, add_generation_prompt=generation, **others))
+
+    return write

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
@@ -18,8 +16,9 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from accord.errors import InputError
 from accord.models.adapters import adapter_of, adapter_tensors, bare
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+from accord.models.directory import ADAPTER as CONFIG
+from accord.models.directory import OF_ADAPTER as WEIGHTS
+from accord.models.directory import check, read_object
 
 
 def adapter_directory(name: str) -> Path | None:
@@ -56,10 +55,11 @@ def base_of(directory: Path, base_model: str | None = None) -> str:
     """The directory (absolute) or name of the model that an adapter belongs to, or `base_model` in its place.
 
     A relative path is looked for from the current directory, as stock peft does, and then from the adapter's own.
-    InputError where the config names none, or one that is not there.
+    InputError where the config names none, or one that is not there, or may not be read.
     """
+    check(directory, weights=True)
     where = f"{directory / CONFIG}: base_model_name_or_path" if base_model is None else "base_model"
-    name = base_model or _config(directory).get("base_model_name_or_path")
+    name = base_model or read_object(directory / CONFIG).get("base_model_name_or_path")
     fix = "name the model that it belongs to with --base_model"
     if not name or not isinstance(name, str):
         raise InputError("names no model", where=where, fix=fix)
@@ -76,9 +76,11 @@ def base_of(directory: Path, base_model: str | None = None) -> str:
 
 def load_adapter(network: PreTrainedModel, directory: Path) -> PeftModel:
     """A trained adapter on its base, all frozen; its weights are float32. InputError where it does not fit."""
-    named = _config(directory)
+    named = read_object(directory / CONFIG)
     if (kind := named.get("peft_type")) != "LORA":
         raise InputError(f"peft_type is {kind}, not LORA", where=str(directory / CONFIG), fix="merge it with peft")
+    if named.get("megatron_config") is not None:  # peft then imports the module that the config names
+        raise InputError("megatron_config names code to run", where=str(directory / CONFIG), fix="take the key out")
     _check_file(directory)
     try:
         with warnings.catch_warnings():
@@ -112,22 +114,10 @@ def write_adapter(network: PreTrainedModel, directory: Path) -> None:
         config.inference_mode = training
 
 
-def _config(directory: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({error})", where=str(directory / CONFIG), fix="check the file") from error
-    return found if isinstance(found, dict) else {}
-
-
 def _check_file(directory: Path) -> None:
     path = directory / WEIGHTS
     if not path.is_file():
-        pickled = sorted(file.name for file in directory.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".pkl"))
-        what = "pickled weights, which can run code, are not loaded" if pickled else f"no {WEIGHTS}"
-        where = str(directory / pickled[0]) if pickled else str(directory)
-        fix = "convert the adapter to safetensors" if pickled else "name the directory of a whole adapter"
-        raise InputError(what, where=where, fix=fix)
+        raise InputError(f"no {WEIGHTS}", where=str(directory), fix="name the directory of a whole adapter")
     try:
         with safe_open(path, "pt") as file:
             for key in file.keys():

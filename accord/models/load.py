@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -22,10 +26,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from accord.errors import InputError, StorageError
-from accord.models.adapter_files import CONFIG as ADAPTER_CONFIG
+from accord.models import directory as model_directory
+from accord.models import manifest
 from accord.models.adapter_files import adapter_directory, base_of, load_adapter, write_adapter
 from accord.models.adapters import bare, is_adapted
+from accord.models.directory import ADAPTER, CONFIG, Stored
 from accord.models.quantize import four_bits
+from accord.models.weights import check_extent, check_weights
 
 NOT_LOADABLE = (
     OSError,
@@ -36,6 +43,7 @@ NOT_LOADABLE = (
     AttributeError,
     TypeError,
     json.JSONDecodeError,
+    StrictDataclassError,
 )
 
 
@@ -49,10 +57,13 @@ def load_tokenizer(
     adapter = adapter_directory(name)
     if adapter is not None and not (adapter / "tokenizer_config.json").is_file():
         name = base_of(adapter, base_model)
-    _directory(name)
+    _check(name, trust_remote_code)
     tokenizer: PreTrainedTokenizerBase = _loaded(
         lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code), name, "tokenizer"
     )
+    if tokenizer.eos_token_id is None:
+        what, where = "eos_token is not set: no text would ever end", f"{name}/tokenizer_config.json"
+        raise InputError(what, where=where, fix="set it to the token that ends a turn")
     if chat_template is not None:
         try:
             tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
@@ -73,7 +84,8 @@ def load_network(
     """A decoder or encoder-decoder, in float32 unless told otherwise, dropout off.
 
     Of an adapter: its base with the adapter's layers in it, all frozen. base_model: the base, where it is not the one
-    that the adapter's config names. in_4bit: the base is quantised. InputError where weights are missing or not finite.
+    that the adapter's config names. in_4bit: the base is quantised. InputError where weights are missing or not finite,
+    IntegrityError where they are not those that Accord wrote.
     """
     adapter = adapter_directory(name)
     base = name if adapter is None else base_of(adapter, base_model)
@@ -84,12 +96,15 @@ def load_network(
 def _load_whole(
     name: str, device: torch.device | str, trust_remote_code: bool, dtype: torch.dtype, in_4bit: bool
 ) -> PreTrainedModel:
-    config = _config(name, trust_remote_code)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    _check_config(config, name)
-    quiet = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
+    config = _config(name, trust_remote_code, weights=True)
+    kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    stored = _stored(name)
+    # Code of its own may make anything of a config, and quantised weights are packed.
+    if not trust_remote_code and getattr(config, "quantization_config", None) is None:
+        with torch.device("meta"):
+            empty = _loaded(lambda: kind.from_config(copy.deepcopy(config)), name, "model")
+        check_extent(empty, stored, name)
+    with _quietly():
         network, info = _loaded(
             lambda: kind.from_pretrained(
                 name,
@@ -98,17 +113,29 @@ def _load_whole(
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below, and refused
                 **({"quantization_config": four_bits(dtype), "device_map": {"": device}} if in_4bit else {}),
             ),
             name,
             "model",
         )
-    finally:
-        if quiet:
-            transformers_logging.enable_progress_bar()
-    _check_weights(network, info, name)
+    check_weights(network, info, stored, name)
     checked: PreTrainedModel = network.eval() if in_4bit else network.to(device).eval()
     return checked
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' progress bar, and its report of what does not fit, which is an error or a note of ours."""
+    bar, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
 
 
 def context_of(
@@ -139,18 +166,22 @@ def has_encoder(
     return bool(config.is_encoder_decoder)
 
 
-def _config(name: str, trust_remote_code: bool, base_model: str | None = None) -> Any:
+def _config(name: str, trust_remote_code: bool, base_model: str | None = None, *, weights: bool = False) -> Any:
+    """The config, once all that lies beside it may be read and its numbers make a model."""
     if (adapter := adapter_directory(name)) is not None:
         name = base_of(adapter, base_model)
-    _directory(name)
-    return _loaded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json")
+    _check(name, trust_remote_code, weights=weights)
+    found = _loaded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, CONFIG)
+    for key in ("num_hidden_layers", "vocab_size", "hidden_size"):  # by transformers' own names for them
+        value = getattr(found.get_text_config(), key, None)
+        if isinstance(value, int) and value < 1:
+            raise InputError(f"{key} is {value}", where=f"{name}/{CONFIG}", fix="a number from 1 on")
+    return found
 
 
 def stored_dtype(name: str, *, trust_remote_code: bool = False) -> torch.dtype:
     """The number type that a model's config names for its weights; float32 where it names none."""
-    _directory(name)
-    config = _loaded(lambda: AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code), name, "config.json")
-    found = getattr(config, "dtype", None)
+    found = getattr(_config(name, trust_remote_code), "dtype", None)
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
@@ -160,16 +191,17 @@ def check_vocabulary(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     rows, words = embedding.weight.shape[0], len(tokenizer)
     if words > rows:
         raise InputError(
-            f"the tokenizer has {words} words, the embedding {rows} rows",
-            where=str(tokenizer.name_or_path),
+            f"the tokenizer has {words} words, the embedding {rows} rows (vocab_size in {CONFIG})",
+            where=f"{tokenizer.name_or_path}/tokenizer.json",
             fix="use the tokenizer that belongs to the model, or resize its embedding",
         )
 
 
 def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: str | Path) -> list[str]:
-    """Writes what stock transformers loads: config, safetensors, tokenizer, chat template. No file is there in part.
+    """Writes what stock transformers loads: config, safetensors, tokenizer, chat template; and a manifest of them.
 
-    Of an adapted network only the adapter, as stock peft loads it. Gives the names of the files. StorageError where the
+    No file is there in part, and files of two saves are never taken for one model: the manifest comes first. Of an
+    adapted network only the adapter, as stock peft loads it. Gives the names of the files. StorageError where the
     disk is full or not writable: what was there before is untouched.
     """
     transformers_logging.disable_progress_bar()
@@ -182,36 +214,39 @@ def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory
         else:
             network.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-        names = sorted(file.name for file in aside.iterdir())
-        for name in names:
+        names = sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file())
+        manifest.write(aside, names, {})
+        for name in (manifest.NAME, *names):
+            (place / name).parent.mkdir(exist_ok=True)
             os.replace(aside / name, place / name)
-        aside.rmdir()
+        shutil.rmtree(aside)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise StorageError(f"the model cannot be written ({error})", where=str(place), fix="make room there") from error
-    return names
+    return [manifest.NAME, *names]
 
 
-def _directory(name: str) -> None:
+def _check(name: str, trust_remote_code: bool, *, weights: bool = False) -> None:
     """What can be told of a path before transformers tries it, and then takes it for a name on the hub."""
     path = Path(name)
     if path.is_file():
         raise InputError("is a file", where=name, fix="name the directory of a model")
-    if not path.is_dir():
-        if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-            raise InputError("no such directory", where=name, fix="check the path")
-        return
-    if (path / ADAPTER_CONFIG).is_file():
-        return
-    if not (path / "config.json").is_file():
-        raise InputError("no config.json", where=name, fix="name the directory of a Hugging Face model")
-    weights = [file.name for file in path.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".pkl")]
-    if weights and not any(path.glob("*.safetensors")):
-        raise InputError(
-            "pickled weights, which can run code, are not loaded",
-            where=str(path / sorted(weights)[0]),
-            fix="convert the model to safetensors",
-        )
+    if not path.is_dir() and (path.is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise InputError("no such directory", where=name, fix="check the path")
+    place = _place(name)
+    if place is not None:
+        model_directory.check(place, weights=weights, trust_remote_code=trust_remote_code)
+
+
+def _place(name: str) -> Path | None:
+    """The directory of this path, or what the cache of the hub has under this name; None where that is nothing yet."""
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        kept = [try_to_load_from_cache(name, file) for file in (CONFIG, ADAPTER)]
+    except HFValidationError:  # transformers says what is wrong with the name
+        return None
+    return next((Path(path).parent for path in kept if isinstance(path, str)), None)
 
 
 def _loaded(load: Callable[[], Any], name: str, what: str) -> Any:
@@ -225,26 +260,6 @@ def _loaded(load: Callable[[], Any], name: str, what: str) -> Any:
         raise InputError(f"{what} cannot be loaded ({type(error).__name__}: {line})", where=name, fix=fix) from error
 
 
-def _check_config(config: Any, name: str) -> None:
-    text = config.get_text_config()
-    for key, most in (("num_hidden_layers", 10_000), ("vocab_size", 10_000_000), ("hidden_size", 1_000_000)):
-        value = getattr(text, key, None)
-        if isinstance(value, int) and not 0 < value <= most:
-            raise InputError(f"{key} is {value}", where=f"{name}/config.json", fix=f"a number from 1 to {most}")
-
-
-def _check_weights(network: PreTrainedModel, info: dict[str, Any], name: str) -> None:
-    missing = sorted(info.get("missing_keys", ()))
-    if missing:
-        raise InputError(
-            f"{len(missing)} tensors are missing, the first {missing[0]}",
-            where=name,
-            fix="the weights do not belong to this config; random values are never filled in",
-        )
-    if wrong := sorted(str(key) for key in info.get("mismatched_keys", ())):
-        raise InputError(
-            f"shape differs from the config: {wrong[0]}", where=name, fix="use matching weights and config"
-        )
-    for key, tensor in network.named_parameters():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-            raise InputError("has values that are not finite", where=f"{name}: {key}", fix="use undamaged weights")
+def _stored(name: str) -> dict[str, Stored]:
+    place = _place(name)
+    return model_directory.tensors_of(place) if place is not None else {}

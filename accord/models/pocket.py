@@ -1,17 +1,15 @@
 """The built-in small model: a byte-level tokenizer and a Llama-like model with random weights, nothing to download.
 
-What is written here loads in stock `AutoTokenizer` and `AutoModelForCausalLM`.
+Saved, both load in stock `AutoTokenizer` and `AutoModelForCausalLM`.
 """
 
 from collections.abc import Iterable
 from itertools import chain
-from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from transformers import PreTrainedTokenizerFast as FastTokenizer
-from transformers.utils import logging as transformers_logging
 
 from accord.errors import InputError
 
@@ -126,10 +124,3 @@ def random_model(
         model: LlamaForCausalLM = LlamaForCausalLM(config).eval()
     model.generation_config = GenerationConfig(**ends)
     return model
-
-
-def write(directory: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Saves both as a Hugging Face directory: safetensors, JSON and chat_template.jinja."""
-    transformers_logging.disable_progress_bar()
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)

@@ -12,9 +12,14 @@ class AdapterOptions(Options):
 
     panel: ClassVar[str] = "Adapter"
     lora_r: int | None = Field(
-        None, ge=1, description="Rank of a new LoRA adapter, which alone is trained; not given: the whole model is."
+        None,
+        ge=1,
+        le=65_536,
+        description="Rank of a new LoRA adapter, which alone is trained; not given: the whole model is.",
     )
-    lora_alpha: int = Field(32, ge=1, description="The adapter's part is multiplied by lora_alpha / lora_r.")
+    lora_alpha: int = Field(
+        32, ge=1, le=1_000_000, description="The adapter's part is multiplied by lora_alpha / lora_r."
+    )
     lora_dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout of the adapter's input while it is trained, of a continued one too."
     )

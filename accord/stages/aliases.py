@@ -102,7 +102,7 @@ ROWS: dict[str, Row] = {
     "dataset_test_split": Joined("test", "eval_split", "used where eval_strategy is not no: that split is held out"),
     "dataset_streaming": Settled(False, (False,), "data are read whole, so that their order is a function of the seed"),
     "streaming": Settled(False, (False,), "data are read whole, so that their order is a function of the seed"),
-    "datasets": Joined([], "data", "one entry with path, split, data_files; mixtures have to be made beforehand"),
+    "datasets": Joined([], "data", "entries with path, split, data_files, and weight, which TRL has not"),
     "test_split_size": Renamed(None, "validation", "chosen by a hash of the prompt"),
     "dataset_text_field": Settled("text", ("text",), "the column is called text", "rename the column"),
     "dataset_kwargs": Settled(None, (None, {}), "data are read as their columns say"),

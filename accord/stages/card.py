@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from accord import __version__
+from accord.data.take import Kind
 from accord.stages.config import DpoConfig, TrainingConfig
-from accord.stages.losses import Kind, kind_of, names_of
+from accord.stages.losses import kind_of, names_of
 from accord.stages.resolve import dump
 
 WORDS = {

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from accord.stages.options import Conflict, Data, MaxTokens, OnBadRow, Options, ReferenceCache, Seed, Split, Threads
+from accord.stages.options import Conflict, Data, MaxTokens, OnBadRow, Options, Seed, Split, Threads
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
@@ -81,7 +81,9 @@ class CacheOptions(Options):
     """What is listed, and whether it is removed."""
 
     panel: ClassVar[str] = "Cache"
-    reference_cache: ReferenceCache = "auto"
+    reference_cache: str = Field(
+        "auto", title="DIR", description="Which directory; auto: ACCORD_CACHE, else ~/.cache/accord."
+    )
     clear: bool = Field(False, description="Remove what is listed.")
     older_than: float | None = Field(
         None, ge=0, title="DAYS", description="List only what was not used for so many days; not given: all."

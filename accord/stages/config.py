@@ -16,6 +16,7 @@ from accord.errors import InputError
 from accord.stages import loss_names
 from accord.stages.adapter_options import AdapterOptions, MergeOptions
 from accord.stages.best_options import BestOptions
+from accord.stages.check_options import CheckOptions, CheckTokensOptions
 from accord.stages.command_options import (
     CacheOptions,
     DemoOptions,
@@ -24,6 +25,7 @@ from accord.stages.command_options import (
     SweepOptions,
     TableOptions,
 )
+from accord.stages.convert_options import ConvertOptions
 from accord.stages.leaves import leaves
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.options import (
@@ -125,6 +127,20 @@ class LogprobsConfig(Config):
     score: ScoreOptions
 
 
+class CheckConfig(Config):
+    """`accord check`."""
+
+    check: CheckOptions
+    tokens: CheckTokensOptions
+
+
+class ConvertConfig(Config):
+    """`accord convert`."""
+
+    convert: ConvertOptions
+    table: TableOptions
+
+
 class LossesConfig(Config):
     """`accord losses`."""
 
@@ -159,7 +175,8 @@ class DemoConfig(Config):
 class Command(NamedTuple):
     """A row of COMMANDS. `module` has `run(config, given) -> result`, and is imported only when it runs.
 
-    word: the option that a word without an option before it stands for. hidden: not among the commands of the overview.
+    word: the options that words without an option before them stand for, in order. hidden: not among the commands of
+    the overview.
     """
 
     config: type[Config]
@@ -210,6 +227,22 @@ COMMANDS: dict[str, Command] = {
         "Stages, in order",
         "Align a model with comparisons (direct preference optimisation).",
         "accord dpo --model tuned --data comparisons.jsonl --output_dir aligned --validation 0.1",
+    ),
+    "check": Command(
+        CheckConfig,
+        "accord.stages.check",
+        "Beside them",
+        "See what a data set holds and what is wrong with it, line by line, before a model is trained on it.",
+        "accord check comparisons.jsonl --model tuned --plot lengths.png",
+        word="data",
+    ),
+    "convert": Command(
+        ConvertConfig,
+        "accord.stages.convert",
+        "Beside them",
+        "Write data in the columns of another format, and say what these cannot hold.",
+        "accord convert comparisons.jsonl pairs.parquet --to alpaca_comparison",
+        word="data output",
     ),
     "logprobs": Command(
         LogprobsConfig,
@@ -317,4 +350,5 @@ def __getattr__(name: str) -> Callable[..., Any]:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-init, pretrain, sft, dpo, logprobs, merge = map(_function, ("init", "pretrain", "sft", "dpo", "logprobs", "merge"))
+init, pretrain, sft, dpo = map(_function, ("init", "pretrain", "sft", "dpo"))
+check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))

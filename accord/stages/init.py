@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from accord.data.read import Source, read_groups
+from accord.data.read import read_groups
 from accord.data.report import DataReport
-from accord.models.pocket import random_model, train_tokenizer, write
+from accord.data.sources import Source
+from accord.models.load import save
+from accord.models.pocket import random_model, train_tokenizer
 from accord.records import Group, Text
 from accord.stages.config import InitConfig
 from accord.stages.new_model import NewModel, empty_folder
@@ -33,7 +35,7 @@ def run(config: InitConfig, given: Given) -> NewModel:
         context=options.context,
         seed=options.seed,
     )
-    write(directory, network, tokenizer)
+    save(network, tokenizer, directory)
     say(f"data: {report.summary()}")
     count = sum(parameter.numel() for parameter in network.parameters())
     say(f"{count / 1e6:.1f} M parameters, {len(tokenizer)} of {options.vocab_size} words used: {directory}")

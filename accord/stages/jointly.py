@@ -205,23 +205,31 @@ def _warmup(found: Options, rest: Rest) -> Options:
 
 
 def _mixture(found: Options, rest: Rest) -> Options:
-    """One data set, by its name and split or as a file."""
+    """Data sets, each by its name and split or as a file."""
     (given,) = found.values()
     entries = given.value if isinstance(given.value, list) else [given.value]
     if not entries:
         return {}
-    entry = dict(entries[0]) if len(entries) == 1 and isinstance(entries[0], dict) else {}
-    path, split, files = (entry.pop(key, None) for key in ("path", "split", "data_files"))
+    parts = [_part(entry, given, rest) for entry in entries]
+    if len(parts) > 1 or "weight" in parts[0]:
+        return {"data": Given(parts, given.place, "datasets")}
+    result = {"data": Given(parts[0]["path"], given.place, "datasets")}
+    split = parts[0].get("split")
+    return result if split is None else result | {"split": Given(split, given.place, "datasets")}
+
+
+def _part(given_entry: object, given: Given, rest: Rest) -> dict[str, object]:
+    """An entry as ours: path, split and weight."""
+    entry = dict(given_entry) if isinstance(given_entry, dict) else {}
+    path, files = (entry.pop(key, None) for key in ("path", "data_files"))
+    kept = {key: entry.pop(key) for key in ("split", "weight") if entry.get(key) is not None}
     if isinstance(files, list) and len(files) == 1:
         (files,) = files
     plain = path is not None and (files is None or (path == "json" and isinstance(files, str)))
-    if not plain or any(value not in (None, 1, 1.0) for value in entry.values()):
-        why = "mixtures and parts of data sets are made beforehand"
-        raise rest.refuse(
-            "datasets", given._replace(value="this"), why, "one entry with path and split, or --data FILE"
-        )
-    result = {"data": Given(files or path, given.place, "datasets")}
-    return result if split is None else result | {"split": Given(split, given.place, "datasets")}
+    if not plain or any(value is not None for value in entry.values()):
+        why = "parts of data sets are made beforehand"
+        raise rest.refuse("datasets", given._replace(value="this"), why, "entries with path, split and weight")
+    return {"path": files or path, **kept}
 
 
 def _hub(found: Options, rest: Rest) -> Options:

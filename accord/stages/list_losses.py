@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from accord.data.take import Kind
 from accord.maths.pair import hyperparameters
 from accord.stages import loss_names
 from accord.stages.config import LossesConfig
-from accord.stages.losses import TABLES, Kind
+from accord.stages.losses import TABLES
 from accord.stages.setup import Given
 from accord.stages.tables import show, written
 

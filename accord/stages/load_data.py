@@ -1,30 +1,24 @@
-"""The data of a run: files -> groups -> a split by prompt -> what the stage takes of each group -> tokens."""
+"""The data of a run: one source or a mixture -> tokens -> who is trained on and who is held out."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
-from transformers import PreTrainedTokenizerBase
+import numpy as np
+import numpy.typing as npt
 
-from accord.data.dialogue import Dialogue, TokenGroup
-from accord.data.length import fit_groups
-from accord.data.order import prompt_key, split
-from accord.data.read import Source, read_groups
-from accord.data.report import DataReport, Refusals
+from accord.data.dialogue import TokenGroup
+from accord.data.order import held_out, places
+from accord.data.report import DataReport
+from accord.data.sources import Source
+from accord.data.table import fingerprint, mark_of
 from accord.errors import InputError
-from accord.records import Group, RecordError
-from accord.stages.options import DataOptions, LengthOptions, ModelOptions, ReadOptions
+from accord.stages.intake import Preparation, Prepared
+from accord.stages.options import DataOptions, ModelOptions, Part, ReadOptions
 from accord.stages.setup import Given, context, say
 
-
-def dialogue_of(tokenizer: PreTrainedTokenizerBase, options: ModelOptions, report: DataReport, **how: Any) -> Dialogue:
-    """The one tokenising function of a run."""
-    return Dialogue(tokenizer, template_kwargs=options.chat_template_kwargs, report=report, **how)
-
-
+Places = npt.NDArray[np.int64]
 SomeReadOptions = TypeVar("SomeReadOptions", bound=ReadOptions)
 
 
@@ -41,17 +35,18 @@ def within_context(options: SomeReadOptions, model: ModelOptions, given: Given) 
 
 
 class Data(NamedTuple):
-    """The groups of a run as tokens: `groups[:trained]` are trained on, the rest is held out."""
+    """The groups of a run as tokens: `groups[:trained]` are trained on, the rest is held out.
+
+    train: the places that an epoch goes through; of a mixture some stand there more than once, others not at all.
+    """
 
     groups: list[TokenGroup]
     trained: int
+    train: list[int]
     report: DataReport
     held_report: DataReport | None
     fingerprint: str
-
-    @property
-    def train(self) -> range:
-        return range(self.trained)
+    parts: Sequence[dict[str, Any]] = ()  # of a mixture: what each source gives
 
     @property
     def held(self) -> range:
@@ -60,101 +55,102 @@ class Data(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """For data_report.json."""
         held_out = {"groups": len(self.held), **(self.held_report.to_json() if self.held_report else {})}
+        mixture = {"mixture": list(self.parts)} if self.parts else {}
         return {
-            "train": {"groups": self.trained, **self.report.to_json()},
+            "train": {"groups": self.trained, **self.report.to_json(), **mixture},
             "held_out": held_out,
             "fingerprint": self.fingerprint,
         }
 
 
-Take = Callable[[Group], Group]
-Tokenise = Callable[[Dialogue, list[Group], ReadOptions], list[TokenGroup]]
+def load_data(preparation: Preparation, options: DataOptions, given: Given) -> Data:
+    """Files -> tokens -> a split by prompt.
 
-
-def load_data(
-    options: DataOptions,
-    given: Given,
-    make_dialogue: Callable[[DataReport], Dialogue],
-    *,
-    take: Take,
-    tokenise: Tokenise,
-) -> Data:
-    """Files -> groups -> a split by prompt -> what the stage takes of each group -> tokens.
-
-    The split comes first, so that every stage holds out the same prompts of the same file. take: the stage's part of a
-    group, or RecordError.
+    The split goes by the prompt as it was read, so that every stage holds out the same prompts of the same file.
     """
-    report = DataReport()
-    groups = read(given.get("data", options.data), options, report)
-    held: list[Group] = []
-    held_report = None
+    parts = (Part(cast(str, given["data"])),) if "data" in given else options.parts
+    prepared = [preparation.of(cast(Source, part.path), part.split or options.split) for part in parts]
+    whole, out, held_report = _joined(prepared), None, None
+    held = held_out(whole.asks, options.validation)
     if options.eval_data is not None:
-        held_report = DataReport()
-        of_split = options.model_copy(update={"split": options.eval_split or options.split})
-        held = read(given.get("eval_data", options.eval_data), of_split, held_report)
-        _refuse_shared_prompts(groups, held)
-    elif options.validation:
-        groups, held = split(groups, options.validation)
-
-    def tokens(part: list[Group], to: DataReport) -> list[TokenGroup]:
-        taken = take_all(part, take, options.on_bad_row, to)
-        return tokenise(make_dialogue(to), taken, options) if taken else []
-
-    train = tokens(groups, report)
-    if not train:
-        raise InputError(f"nothing to train on: {report.summary()}", where="data", fix="see the reasons above")
-    everything = [*train, *tokens(held, held_report or report)]
-    return Data(everything, len(train), report, held_report, fingerprint(everything))
+        source = cast(Source, given.get("eval_data", options.eval_data))
+        out = preparation.of(source, options.eval_split or options.split)
+        held_report = out.report
+        if not options.allow_shared_prompts:
+            _refuse_shared_prompts(whole, out)
+    train = np.flatnonzero(~held)
+    times = _times(parts, prepared)[train]
+    if not times.any():
+        what = f"nothing to train on: {whole.report.summary()}"
+        raise InputError(what, where="data", fix="see the reasons above, and the weights of a mixture")
+    data = _data(preparation, _at(whole, train), times, out or _at(whole, np.flatnonzero(held)))
+    shown = _shown(parts, prepared, times, train) if len(parts) > 1 else ()
+    return data._replace(held_report=held_report, parts=shown)
 
 
-def read(source: object, options: ReadOptions, report: DataReport) -> list[Group]:
-    """The groups of a source, as the options say."""
-    return list(read_groups(cast(Source, source), split=options.split, on_bad_row=options.on_bad_row, report=report))
+def _data(preparation: Preparation, train: Prepared, times: Places, held: Prepared) -> Data:
+    """times (G,): how often an epoch goes through each group."""
+    pack = preparation.intake.pack
+    epoch = np.repeat(np.arange(len(train.groups)), times).tolist()
+    if pack is None:
+        marks = [train.mark.tobytes(), held.mark.tobytes(), times.tobytes() if (times != 1).any() else b""]
+        groups = [*train.groups, *held.groups]
+        return Data(groups, len(train.groups), epoch, train.report, None, fingerprint(marks))
+    blocks = pack([train.groups[place] for place in epoch], preparation.options)
+    groups = [*blocks, *pack(held.groups, preparation.options)]
+    name = fingerprint([mark_of(block) for block in groups])
+    return Data(groups, len(blocks), list(range(len(blocks))), train.report, None, name)
 
 
-def take_all(groups: Iterable[Group], take: Take, on_bad_row: str, report: DataReport) -> list[Group]:
-    """What a stage takes of each group; one that it cannot take is a bad row."""
-    refusals = Refusals(on_bad_row, report)
-    taken = []
-    for group in groups:
-        try:
-            taken.append(take(group))
-        except RecordError as error:
-            refusals.add(error, id=group.id)
-    refusals.close()
-    return taken
+def _joined(prepared: Sequence[Prepared]) -> Prepared:
+    """All sources, one after the other."""
+    if len(prepared) == 1:
+        return prepared[0]
+    groups = [group for one in prepared for group in one.groups]
+    mark, asks = (np.concatenate([getattr(one, name) for one in prepared]) for name in ("mark", "asks"))
+    return Prepared(groups, mark, asks, DataReport.merged([one.report for one in prepared]))
 
 
-def fitting(length: LengthOptions) -> Tokenise:
-    """Tokenises, and applies the length policy."""
-    return partial(_fitting, length)
+def _at(prepared: Prepared, chosen: Places) -> Prepared:
+    groups = [prepared.groups[place] for place in chosen.tolist()]
+    return Prepared(groups, prepared.mark[chosen], prepared.asks[chosen], prepared.report)
 
 
-def _fitting(length: LengthOptions, dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
-    assert options.max_length is not None
-    made = dialogue.many(groups, on_bad_row=options.on_bad_row)
-    return fit_groups(
-        made, dialogue, max_length=options.max_length, on_long=length.on_long, max_dropped=length.max_dropped
+def _times(parts: Sequence[Part], prepared: Sequence[Prepared]) -> Places:
+    """(G,) how often an epoch goes through each group: the whole part of its source's weight, and once more for the
+    share of prompts that the rest says, chosen by a hash of the prompt."""
+    found = []
+    for part, one in zip(parts, prepared, strict=True):
+        every, rest = divmod(part.weight, 1.0)
+        # Other bytes of the digest than those that say who is held out: the two choices have nothing in common.
+        found.append(int(every) + (places(one.asks, at=8) < rest).astype(np.int64))
+    return np.concatenate(found)
+
+
+def _shown(
+    parts: Sequence[Part], prepared: Sequence[Prepared], times: Places, train: Places
+) -> tuple[dict[str, Any], ...]:
+    """For people, of each source: its name, weight, groups, and how many of its groups an epoch goes through."""
+    owner = np.repeat(np.arange(len(parts)), [len(one.groups) for one in prepared])[train]
+    return tuple(
+        {
+            "data": part.path,
+            "weight": part.weight,
+            "groups": int((owner == number).sum()),
+            "an_epoch": int(times[owner == number].sum()),
+            "rows": one.report.summary(),
+        }
+        for number, (part, one) in enumerate(zip(parts, prepared, strict=True))
     )
 
 
-def _refuse_shared_prompts(train: Sequence[Group], held: Sequence[Group]) -> None:
-    seen = {prompt_key(group): group for group in train}
-    for group in held:
-        if (twin := seen.get(prompt_key(group))) is not None:
+def _refuse_shared_prompts(train: Prepared, held: Prepared) -> None:
+    seen = {row.tobytes(): place for place, row in enumerate(train.asks)}
+    for place, row in enumerate(held.asks):
+        if (twin := seen.get(row.tobytes())) is not None:
+            mine, other = held.groups[place].group.source, train.groups[twin].group.source
             raise InputError(
-                f"the prompt of {group.source} is also trained on ({twin.source})",
+                f"the prompt of {mine} is also trained on ({other})",
                 where="eval_data",
-                fix="remove it from one of the two, or use --validation instead",
+                fix="remove it from one of the two, use --validation instead, or allow it: --allow_shared_prompts",
             )
-
-
-def fingerprint(groups: Sequence[TokenGroup]) -> str:
-    """sha256 over every token and where loss lies: equal only for the same data in the same order."""
-    digest = hashlib.sha256()
-    for group in groups:
-        digest.update(f"{group.group.id}|{len(group.prompt)}|".encode() + group.prompt.tobytes())
-        for completion in group.completions:
-            digest.update(f"{len(completion.ids)}|{completion.loss}|".encode() + completion.ids.tobytes())
-        digest.update(repr(group.group.judgements).encode())
-    return digest.hexdigest()

@@ -6,16 +6,19 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from accord.data.dialogue import TokenGroup
-from accord.data.report import DataReport
+from accord.data.findings import FINDINGS
+from accord.data.sources import Source
 from accord.errors import StorageError
 from accord.models.reference import ReferenceLogprobs
 from accord.records import Group, RecordError
 from accord.stages.config import LogprobsConfig
-from accord.stages.load_data import dialogue_of, fitting, read, take_all, within_context
+from accord.stages.intake import Intake, Preparation, fitting
+from accord.stages.load_data import within_context
 from accord.stages.score_all import score_all
 from accord.stages.setup import Given, apart, machine, moved, network_of, ready, say, tokenizer_of
 
@@ -24,13 +27,12 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
     """The sum (nats) and the number of tokens of every completion, in the order of the file; written and given back."""
     place = machine(config.model, threads=config.score.threads, max_tokens=config.score.max_tokens)
     tokenizer = tokenizer_of(config.model, given)
-    report = DataReport()
-    rows = read(given.get("data", config.data.data), config.data, report)
-    groups = take_all(rows, completed, config.data.on_bad_row, report)
-    options = within_context(config.data, config.model, given)
-    dialogue = dialogue_of(tokenizer, config.model, report, apart=apart(config.model, given))
-    tokens = fitting(config.length)(dialogue, groups, options)
-    say(f"data: {report.summary()}")
+    intake = Intake("evaluate", completed, fitting(config.length))
+    options, encoder = within_context(config.data, config.model, given), apart(config.model, given)
+    preparation = Preparation(tokenizer, config.model, options, intake, config.length, apart=encoder)
+    prepared = preparation.of(cast(Source, given.get("data", config.data.data)), config.data.split)
+    tokens = prepared.groups
+    say(f"data: {prepared.report.summary()}")
     network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
     model = ready(network, tokens, config.model)
     if "model" not in given:
@@ -45,7 +47,8 @@ def completed(group: Group) -> Group:
     """The group itself, if it has a completion. RecordError where it has none."""
     if group.completions:
         return group
-    raise RecordError("no completion", origin=group.source, fix="drop the row, or run with --on_bad_row drop")
+    fix = FINDINGS["not_judged"].fix
+    raise RecordError("no completion", origin=group.source, fix=fix, finding="not_judged")
 
 
 def _rows(groups: list[TokenGroup], found: ReferenceLogprobs) -> Iterator[dict[str, object]]:

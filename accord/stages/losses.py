@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from accord.data.take import Kind
 from accord.maths.f_divergence import DIVERGENCES
 from accord.maths.pair import hyperparameters
 from accord.maths.preference import PAIR_LOSSES
@@ -22,7 +23,6 @@ from accord.training.scores import Term
 if TYPE_CHECKING:
     from accord.stages.loss_options import PreferenceOptions
 
-Kind = Literal["pairs", "labels", "rankings"]
 TABLES: dict[Kind, Mapping[str, Any]] = {
     "pairs": PAIR_LOSSES,
     "labels": UNPAIRED_LOSSES,

@@ -7,12 +7,16 @@ help text, `title` the word that stands for the value in the help. A leaf withou
 default in the stage (`Config.defaults`), never in both. Groups check; they never change a value.
 """
 
+import reprlib
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-Data = Annotated[str, Field(title="FILE_OR_NAME", description="A .jsonl or .jsonl.gz file, or the name of a data set.")]
+Data = Annotated[
+    str,
+    Field(title="FILE_OR_NAME", description="A file, directory or pattern (docs/data.md), or the name of a data set."),
+]
 Split = Annotated[str, Field(title="NAME", description="Which split of a named data set.")]
 OnBadRow = Annotated[
     Literal["error", "drop"],
@@ -35,7 +39,19 @@ ReferenceCache = Annotated[
         "~/.cache/accord; none: nowhere.",
     ),
 ]
-Threads = Annotated[int | None, Field(ge=1, description="CPU threads; not given: PyTorch's own choice.")]
+TokenCache = Annotated[
+    str,
+    Field(
+        title="DIR",
+        description="Where the tokens of large data are kept for other runs; auto: ACCORD_CACHE, else "
+        "~/.cache/accord; none: nowhere.",
+    ),
+]
+Threads = Annotated[int | None, Field(ge=1, le=4_096, description="CPU threads; not given: PyTorch's own choice.")]
+
+
+COUNTABLE = 10**12  # what is larger, no run gets through; numbers of 64 bits hold it
+MOST_TIMES = 1000  # an epoch goes through a source of a mixture
 
 
 class Conflict(ValueError):
@@ -51,6 +67,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     panel: ClassVar[str]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def countable(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, int) and abs(value) > COUNTABLE:
+            raise Conflict(str(info.field_name), f"{reprlib.repr(value)} is out of range", f"at most {COUNTABLE}")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -104,8 +127,13 @@ class ReadOptions(Options):
     data: Data
     split: Split = "train"
     on_bad_row: OnBadRow = "error"
+    implicit_prompt: bool = Field(
+        False, description="Comparisons without a prompt column: the turns that both sides begin with are the prompt."
+    )
     max_length: int | None = Field(
-        1024, ge=2, description="Longest prompt and completion together, in tokens; none: the model's context."
+        1024,
+        ge=2,
+        description="Longest prompt and completion together, in tokens; none: the model's context.",
     )
 
 
@@ -121,9 +149,22 @@ class LengthOptions(Options):
     )
 
 
-class DataOptions(ReadOptions):
-    """What training adds to reading: held-out data and the order."""
+class Part(NamedTuple):
+    """One source of a mixture. weight: how often an epoch goes through it; of half a time, half of its prompts."""
 
+    path: str
+    split: str | None = None
+    weight: float = 1.0
+
+
+class DataOptions(ReadOptions):
+    """What training adds to reading: mixtures, held-out data and the order."""
+
+    data: str | list[dict[str, JsonValue]] = Field(  # type: ignore[assignment]
+        title="FILE_OR_NAME",
+        description="A file, directory or pattern, or the name of a data set. In YAML also a mixture: a list of "
+        "{path, split, weight}, where weight says how often an epoch goes through it.",
+    )
     validation: float = Field(
         0.0, ge=0, lt=1, description="The share of prompts held out for evaluation, chosen by a hash of the prompt."
     )
@@ -133,7 +174,22 @@ class DataOptions(ReadOptions):
     eval_split: str | None = Field(
         None, title="NAME", description="Which split of a named eval_data; not given: the one of split."
     )
+    allow_shared_prompts: bool = Field(False, description="Prompts of eval_data may be trained on, too.")
     shuffle: bool = Field(True, description="A new order in every epoch, from the seed; false keeps the file's.")
+    token_cache: TokenCache = "auto"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The sources: one, or those of a mixture."""
+        if isinstance(self.data, str):
+            return (Part(self.data),)
+        return tuple(_part(number, entry) for number, entry in enumerate(self.data))
+
+    @model_validator(mode="after")
+    def a_mixture_of_something(self) -> Self:
+        if not self.parts:
+            raise Conflict("data", "an empty list", "give a file, or a list of {path, weight}")
+        return self
 
     @model_validator(mode="after")
     def one_held_out_set(self) -> Self:
@@ -143,6 +199,28 @@ class DataOptions(ReadOptions):
             raise Conflict("eval_split", "a split of nothing, as no eval_data is given", "give eval_data too")
         return self
 
+    @model_validator(mode="after")
+    def shared_prompts_of_something(self) -> Self:
+        if self.allow_shared_prompts and self.eval_data is None:
+            raise Conflict("allow_shared_prompts", "no eval_data is given", "give it too, or leave this out")
+        return self
+
+
+def _part(number: int, entry: Mapping[str, JsonValue]) -> Part:
+    """One source of a mixture, checked."""
+    place = f"entry {number + 1}"
+    if unknown := sorted(set(entry) - set(Part._fields)):
+        raise Conflict("data", f"{place} has an unknown key {unknown[0]!r}", "its keys are path, split and weight")
+    path, split, weight = entry.get("path"), entry.get("split"), entry.get("weight", 1.0)
+    if not isinstance(path, str) or not path:
+        raise Conflict("data", f"{place} has no path", "give {path: FILE_OR_NAME, weight: 1}")
+    if split is not None and (not isinstance(split, str) or not split):
+        raise Conflict("data", f"the split of {place} is no name", "give one, as train, or leave it out")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST_TIMES:
+        what = f"the weight of {place} is no number above 0 and at most {MOST_TIMES}"
+        raise Conflict("data", what, "give one, as 0.5")
+    return Part(path, split, float(weight))
+
 
 class TrainOptions(Options):
     """Steps, optimiser and schedule."""
@@ -150,7 +228,7 @@ class TrainOptions(Options):
     panel: ClassVar[str] = "Training"
     batch_size: int = Field(16, ge=1, description="Groups of one optimiser step, over all processes.")
     max_tokens: MaxTokens = None
-    num_train_epochs: float = Field(1.0, gt=0, description="Passes over the data; may be a fraction.")
+    num_train_epochs: float = Field(1.0, gt=0, le=1_000_000, description="Passes over the data; may be a fraction.")
     max_steps: int | None = Field(
         None, ge=1, description="Optimiser steps; where given it decides, not num_train_epochs."
     )
@@ -159,15 +237,17 @@ class TrainOptions(Options):
         "linear", description="The learning rate after the warm-up; linear and cosine end at 0."
     )
     warmup_steps: float = Field(
-        ge=0, description="Steps over which the learning rate rises from 0; below 1: that fraction of all steps."
+        ge=0,
+        le=1_000_000_000,
+        description="Steps over which the learning rate rises from 0; below 1: that fraction of all steps.",
     )
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "adagrad", "rmsprop"] = Field(
         "adamw", description="The optimiser."
     )
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimiser (decoupled in adamw).")
+    weight_decay: float = Field(0.0, ge=0, le=1_000, description="Weight decay of the optimiser (decoupled in adamw).")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment (adamw, adam).")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the second moment (adamw, adam).")
-    adam_epsilon: float = Field(1e-8, gt=0, description="Added to the root of the second moment (adamw, adam).")
+    adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Added to the root of the second moment (adamw, adam).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (optimizer momentum).")
     max_grad_norm: float = Field(1.0, ge=0, description="Clip the norm of the whole gradient to this; 0 = off.")
     gradient_checkpointing: bool = Field(False, description="Compute activations twice to keep less of them.")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from accord.data.batches import Batch
-from accord.data.choose import labelled, pairs, rankings
 from accord.data.dialogue import TokenGroup
+from accord.data.findings import Stage
 from accord.data.mismatch import mismatched
-from accord.records import Group, RecordError
+from accord.data.take import FOUND, Kind, compared
 from accord.stages.config import DpoConfig
 from accord.stages.course import course_of
 from accord.stages.dry import carry_out
-from accord.stages.load_data import fitting
-from accord.stages.losses import ChosenLoss, Kind, chosen_loss
+from accord.stages.intake import Intake, fitting
+from accord.stages.losses import ChosenLoss, chosen_loss
 from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.reference import other_model, reference_of
@@ -27,31 +27,20 @@ from accord.training.preferences import PairObjective
 from accord.training.rankings import RankingObjective
 from accord.training.scores import Reference
 
-SAYS: dict[Kind, tuple[Callable[[Group], Sequence[object]], str]] = {
-    "pairs": (pairs, "no ranks or ratings say which completion is better"),
-    "labels": (labelled, "no labels, ranks or ratings say which completions are good"),
-    "rankings": (rankings, "no ranks or ratings put the completions in order"),
-}
 
-
-def comparison(kind: Kind, group: Group) -> Group:
-    """The group itself, if it holds what such a loss learns from. RecordError where it does not."""
-    found, what = SAYS[kind]
-    if found(group):
-        return group
-    if kind != "labels" and len(group.completions) == 1 and labelled(group):
-        raise RecordError("a label and no comparison", origin=group.source, fix="learn from labels: accord kto")
-    what = "no completion is preferred to another" if group.judgements else what
-    raise RecordError(what, origin=group.source, fix="drop the row, or run with --on_bad_row drop")
+def intake_of(config: DpoConfig, kind: Kind) -> Intake:
+    """Whole groups that hold what such a loss learns from, as texts and as tokens."""
+    stage: Stage = "kto" if kind == "labels" else "dpo"
+    return Intake(stage, partial(compared, kind), fitting(config.length), name=kind, holds=FOUND[kind][0])
 
 
 def run(config: DpoConfig, given: Given) -> Result | None:
     """Trains on what the loss takes of every group. None after a dry run."""
     loss = chosen_loss(config.preference)
-    with begin("dpo", config, given, partial(comparison, loss.kind), fitting(config.length)) as begun:
+    with begin("dpo", config, given, intake_of(config, loss.kind), config.length) as begun:
         data = begun.data
         borrowed = _borrowed(config, given, loss, begun)
-        reference = _reference(config, given, begun, loss, [*data.groups, *borrowed])
+        reference = _reference(config, given, begun, loss, [*data.groups, *borrowed] if borrowed else data.groups)
         objective = _objective(loss, reference, begun, borrowed)
         held = _held_objective(config, given, begun, loss, objective, borrowed)
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from accord.data.choose import document
-from accord.data.dialogue import Dialogue, TokenGroup
+from accord.data.dialogue import TokenGroup
 from accord.data.packing import pack
-from accord.records import Group
 from accord.stages.config import PretrainConfig
 from accord.stages.course import course_of
 from accord.stages.dry import carry_out
+from accord.stages.intake import Intake, documents
 from accord.stages.options import ReadOptions
 from accord.stages.outcome import Result
 from accord.stages.session import Session, begin
@@ -18,15 +18,18 @@ from accord.training.objectives import Likelihood
 PROMPT_TOKENS = 16  # of a text, which the model goes on with in the samples
 
 
-def packed(dialogue: Dialogue, groups: list[Group], options: ReadOptions) -> list[TokenGroup]:
+def blocks(texts: list[TokenGroup], options: ReadOptions) -> list[TokenGroup]:
     """Whole texts in blocks of max_length; nothing is too long."""
     assert options.max_length is not None
-    return pack(dialogue.documents(groups, on_bad_row=options.on_bad_row), options.max_length)
+    return pack(texts, options.max_length)
+
+
+INTAKE = Intake("pretrain", document, documents, pack=blocks)
 
 
 def run(config: PretrainConfig, given: Given) -> Result | None:
     """Trains on whole texts: `text`, `messages`, or prompt and best completion. None after a dry run."""
-    with begin("pretrain", config, given, document, packed) as begun:
+    with begin("pretrain", config, given, INTAKE) as begun:
         objective = Likelihood()
         data = begun.data
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)

@@ -21,8 +21,9 @@ from accord.models.identity import group_key
 from accord.models.layout import ROUNDING
 from accord.models.logprobs import LanguageModel, logprobs, resting
 from accord.models.reference import ReferenceLogprobs
+from accord.stages.caches import store_of
 from accord.stages.config import DpoConfig
-from accord.stages.score_all import Scorer, store_of
+from accord.stages.score_all import Scorer
 from accord.stages.session import Begun
 from accord.stages.setup import Given, moved, network_of, ready, say
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from accord.data.batches import Batch
 from accord.data.dialogue import TokenGroup
-from accord.errors import InputError
 from accord.models.identity import Identity, Unidentified, identity
 from accord.models.logprobs import LanguageModel
 from accord.models.reference import GroupLogprobs, ReferenceLogprobs, reference_logprobs
@@ -17,7 +14,6 @@ from accord.models.store import Store
 from accord.stages.setup import say
 from accord.training.progress import Progress
 
-LIMIT_GB = 10.0  # 1e9 bytes each
 FLUSH = 300.0  # seconds of computing that a killed pass may lose
 
 
@@ -41,22 +37,6 @@ def score_all(
         result = reference_logprobs(model, groups, max_tokens=max_tokens, advance=advance)
         progress.log()
     return result
-
-
-def store_of(place: str) -> Store | None:
-    """The store at a directory; `auto` is the user's own, `none` is None. InputError for a limit that is no number."""
-    place = os.environ.get("ACCORD_CACHE", "") or "auto" if place == "auto" else place
-    if place == "none":
-        return None
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    root = Path(cache, "accord") if place == "auto" else Path(place)
-    asked = os.environ.get("ACCORD_CACHE_MAX_GB") or str(LIMIT_GB)
-    try:
-        limit = int(float(asked) * 1e9)
-    except (ValueError, OverflowError) as error:
-        what = f"{asked!r} is not a number"
-        raise InputError(what, where="ACCORD_CACHE_MAX_GB", fix="give gigabytes, as 10") from error
-    return Store(root.expanduser().absolute(), limit, say)
 
 
 class Scorer:

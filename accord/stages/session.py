@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -17,14 +17,16 @@ from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids
 from accord.models.experts import check_balance
 from accord.models.logprobs import LanguageModel
+from accord.stages.caches import tokens_of
 from accord.stages.callbacks import Callback, callbacks_of
 from accord.stages.config import DpoConfig, TrainingConfig
 from accord.stages.course import Course
 from accord.stages.evaluation import Evaluation, evaluate
 from accord.stages.hub import check_hub
-from accord.stages.load_data import Data, Take, Tokenise, dialogue_of, load_data, within_context
+from accord.stages.intake import Intake, Preparation
+from accord.stages.load_data import Data, load_data, within_context
 from accord.stages.losses import names_of
-from accord.stages.options import TrainOptions
+from accord.stages.options import LengthOptions, TrainOptions
 from accord.stages.policy import check_adapter, policy_of
 from accord.stages.resolve import dump
 from accord.stages.resuming import check_resumed
@@ -50,6 +52,7 @@ class Begun:
 
     tokenizer: PreTrainedTokenizerBase
     data: Data
+    preparation: Preparation  # how its sources became tokens
     folder: RunFolder | None  # none in a dry run, which writes nothing
     model: LanguageModel
     weights: Weights
@@ -113,9 +116,9 @@ def held_out(session: Session) -> Evaluation:
 
 @contextmanager
 def begin(
-    command: str, config: TrainingConfig, given: Given, take: Take, tokenise: Tokenise, **how: Any
+    command: str, config: TrainingConfig, given: Given, intake: Intake, length: LengthOptions | None = None
 ) -> Iterator[Begun]:
-    """Reads the data, claims the run folder and holds it, loads the model. how: options of the Dialogue."""
+    """Reads the data, claims the run folder and holds it, loads the model."""
     require(config.run.report_to)
     callbacks = callbacks_of(given)
     place = machine(config.model, threads=config.run.threads, max_tokens=config.train.max_tokens)
@@ -123,15 +126,14 @@ def begin(
     if config.run.push_to_hub is not None and not config.run.dry_run:
         check_hub(config.run.push_to_hub)
     tokenizer = tokenizer_of(config.model, given)
-    encoder = apart(config.model, given)
-    data = load_data(
-        within_context(config.data, config.model, given),
-        given,
-        lambda to: dialogue_of(tokenizer, config.model, to, apart=encoder, **how),
-        take=take,
-        tokenise=tokenise,
+    options, cache = within_context(config.data, config.model, given), tokens_of(config.data.token_cache)
+    preparation = Preparation(
+        tokenizer, config.model, options, intake, length, apart=apart(config.model, given), cache=cache
     )
+    data = load_data(preparation, options, given)
     say(f"data: {data.report.summary()}")
+    for warning in data.report.warnings():
+        say(f"note: {warning}")
     folder = None if config.run.dry_run else RunFolder(config.run.output_dir)
     try:
         if folder is not None:
@@ -140,7 +142,7 @@ def begin(
         model = ready(network, data.groups, config.model, keeps=not config.train.gradient_checkpointing)
         check_balance(network, np.concatenate([data.groups[0].prompt, data.groups[0].completions[0].ids]))
         weights = weights_of(network, config.train, place.dtype)
-        yield Begun(tokenizer, data, folder, model, weights, place, callbacks)
+        yield Begun(tokenizer, data, preparation, folder, model, weights, place, callbacks)
     except BaseException:
         if folder is not None:
             folder.close(failed=True)

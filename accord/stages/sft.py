@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from accord.data.choose import demonstration, document
-from accord.data.report import DataReport
+from dataclasses import replace
+from typing import cast
+
+from accord.data.choose import demonstration
+from accord.data.sources import Source
+from accord.data.table import fingerprint, mark_of
 from accord.errors import InputError
 from accord.stages.config import SftConfig
 from accord.stages.course import Course, course_of, mixed_course
 from accord.stages.dry import carry_out
-from accord.stages.load_data import dialogue_of, fingerprint, fitting, read, take_all, within_context
+from accord.stages.intake import Intake, fitting
 from accord.stages.outcome import Result
-from accord.stages.pretrain import packed
+from accord.stages.pretrain import INTAKE as MIX
+from accord.stages.pretrain import blocks
 from accord.stages.prompts import prompts_of
 from accord.stages.session import Begun, Session, begin
 from accord.stages.setup import Given, apart, say
@@ -20,7 +25,8 @@ from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 def run(config: SftConfig, given: Given) -> Result | None:
     """Trains on the best completion of every group. None after a dry run."""
     _check_decoder(config, given)
-    with begin("sft", config, given, demonstration, fitting(config.length), turns=config.demonstration.turns) as begun:
+    intake = Intake("sft", demonstration, fitting(config.length), turns=config.demonstration.turns)
+    with begin("sft", config, given, intake, config.length) as begun:
         session = Session("sft", config, begun, _course(config, given, begun), Likelihood(), prompts_of(begun.data))
         return carry_out(session)
 
@@ -39,14 +45,13 @@ def _course(config: SftConfig, given: Given, begun: Begun) -> Course:
         groups = [whole(group) for group in groups]
     if options.mix is None:
         return course_of(groups, data.train, objective, config.data, config.train, begun.cut)
-    report = DataReport()
-    texts = take_all(read(given.get("mix", options.mix), config.data, report), document, config.data.on_bad_row, report)
-    read_mix = within_context(config.data, config.model, given)
-    blocks = packed(dialogue_of(begun.tokenizer, config.model, report), texts, read_mix)
-    begun.data = data._replace(fingerprint=fingerprint([*data.groups, *blocks]))
-    say(f"mix: {report.summary()}; {len(blocks)} blocks of {read_mix.max_length} tokens")
+    preparation = replace(begun.preparation, intake=MIX, length=None)
+    texts = preparation.of(cast(Source, given.get("mix", options.mix)), config.data.split)
+    packed = blocks(texts.groups, preparation.options)
+    begun.data = data._replace(fingerprint=fingerprint([data.fingerprint.encode(), *map(mark_of, packed)]))
+    say(f"mix: {texts.report.summary()}; {len(packed)} blocks of {preparation.options.max_length} tokens")
     own = (groups, data.train, objective)
-    return mixed_course(own, (blocks, Likelihood()), options.mix_fraction, config.data, config.train, begun.cut)
+    return mixed_course(own, (packed, Likelihood()), options.mix_fraction, config.data, config.train, begun.cut)
 
 
 def _objective(config: SftConfig, begun: Begun) -> Objective:

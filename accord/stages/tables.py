@@ -26,9 +26,10 @@ def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None = N
     Console().print(table)
 
 
-def written(rows: Sequence[Mapping[str, Any]], where: str | None) -> bool:
-    """Writes the rows as JSON to a file, or for - to standard output: then True, as nothing else is to be there."""
-    text = json.dumps(list(rows), indent=2, ensure_ascii=False)
+def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | None) -> bool:
+    """Writes rows, or one object, as JSON to a file, or for - to standard output: then True, as nothing else is to be
+    there."""
+    text = json.dumps(rows if isinstance(rows, Mapping) else list(rows), indent=2, ensure_ascii=False)
     if where == "-":
         print(text)
         return True

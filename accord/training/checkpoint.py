@@ -7,7 +7,6 @@ final name and with a manifest that holds. Nothing is ever overwritten and nothi
 """
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -23,11 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.errors import IntegrityError, StorageError
+from accord.models import manifest
 
 Files = Mapping[str, Mapping[str, Tensor]]
 
-FORMAT = 1
-MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 # A step that is saved again (its checkpoint was damaged, or the run went back) gets a revision: step-00000010.1
 NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")
@@ -97,16 +95,14 @@ def save(directory: Path, step: int, tensors: Files, state: Mapping[str, Any], *
 def load(path: Path) -> Checkpoint:
     """Opens a checkpoint after checking its file set, sizes and hashes. IntegrityError names what is wrong."""
     try:
-        manifest = _manifest(path)
-        _check_files(path, manifest)
-        for name, entry in manifest["files"].items():
-            if _digest(path / name) != entry["sha256"]:
-                raise IntegrityError("not the bytes that were written (sha256)", where=str(path / name), fix=OTHER)
+        held = _manifest(path)
+        _check_files(path, held["files"])
+        manifest.check_bytes(path, held["files"], fix=OTHER)
         state = json.loads((path / STATE).read_text())
     except OSError as error:
         raise IntegrityError(f"cannot be read: {error}", where=str(path), fix=OTHER) from error
-    files = tuple(sorted(name.removesuffix(".safetensors") for name in manifest["files"] if name != STATE))
-    return Checkpoint(path, manifest["step"], manifest["run"], state, files)
+    files = tuple(sorted(name.removesuffix(".safetensors") for name in held["files"] if name != STATE))
+    return Checkpoint(path, held["step"], held["run"], state, files)
 
 
 def newest(directory: Path) -> Newest:
@@ -144,13 +140,10 @@ def _write(aside: Path, step: int, tensors: Files, state: str, run: str) -> None
     for name, named in tensors.items():
         save_file({key: tensor.detach().contiguous() for key, tensor in named.items()}, aside / f"{name}.safetensors")
     (aside / STATE).write_text(state)
-    files = {}
-    for path in sorted(aside.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+    paths = sorted(aside.iterdir())
+    for path in paths:
         _sync(path)
-    manifest = {"format": FORMAT, "run": run, "step": step, "files": files}
-    (aside / MANIFEST).write_text(json.dumps({**manifest, "self": _self_digest(manifest)}, indent=1))
-    _sync(aside / MANIFEST)
+    _sync(manifest.write(aside, [path.name for path in paths], {"run": run, "step": step}))
     _sync(aside)
 
 
@@ -196,43 +189,25 @@ def _place(path: Path) -> tuple[int, int]:
 
 def _is_whole(path: Path) -> bool:
     try:
-        _check_files(path, _manifest(path))
+        _check_files(path, _manifest(path)["files"])
     except (IntegrityError, OSError):
         return False
     return True
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    where = str(path / MANIFEST)
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        claimed = manifest.pop("self")
+        return manifest.read(path, fix=OTHER)
     except (FileNotFoundError, NotADirectoryError):
-        raise IntegrityError("no manifest: this is no whole checkpoint", where=where, fix=OTHER) from None
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise IntegrityError("the manifest cannot be read", where=where, fix=OTHER) from None
-    if _self_digest(manifest) != claimed:
-        raise IntegrityError("the manifest is not what was written (sha256)", where=where, fix=OTHER)
-    if manifest["format"] != FORMAT:
-        wanted = f"format {manifest['format']}, this version reads {FORMAT}"
-        raise IntegrityError(wanted, where=where, fix="resume with the version that wrote it")
-    assert isinstance(manifest, dict)
-    return manifest
+        what = "no manifest: this is no whole checkpoint"
+        raise IntegrityError(what, where=str(path / manifest.NAME), fix=OTHER) from None
 
 
-def _check_files(path: Path, manifest: Mapping[str, Any]) -> None:
+def _check_files(path: Path, files: manifest.Entries) -> None:
     """The set of files and their sizes; plain files only."""
-    present = {file.name for file in path.iterdir()} - {MANIFEST}
-    for name in sorted(present ^ manifest["files"].keys()):
-        what = "not in the manifest" if name in present else "missing"
-        raise IntegrityError(what, where=str(path / name), fix=OTHER)
-    for name, entry in manifest["files"].items():
-        file = path / name
-        if file.is_symlink() or not file.is_file():
-            raise IntegrityError("not a plain file", where=str(file), fix=OTHER)
-        if file.stat().st_size != entry["bytes"]:
-            sizes = f"{file.stat().st_size} bytes, {entry['bytes']} were written"
-            raise IntegrityError(sizes, where=str(file), fix=OTHER)
+    for name in sorted({file.name for file in path.iterdir()} - {manifest.NAME} - files.keys()):
+        raise IntegrityError("not in the manifest", where=str(path / name), fix=OTHER)
+    manifest.check_sizes(path, files, fix=OTHER)
 
 
 def _free(directory: Path) -> int:
@@ -240,15 +215,6 @@ def _free(directory: Path) -> int:
     while not directory.exists():
         directory = directory.parent
     return shutil.disk_usage(directory).free
-
-
-def _self_digest(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

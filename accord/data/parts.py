@@ -1,0 +1,163 @@
+"""What of a group a format has room for: the group itself, its pairs, its labelled completions, its best one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from accord.data import choose
+from accord.records import Group, Judgement, RecordError
+
+AS_PAIRS = "rankings of more than two completions: written as their pairs"
+AS_LABELS = "orders of completions: written as labels, good is what is better than their mean"
+NOT_BEST = "completions that are not the best, and what was said of them"
+PREFERS_NONE = "judgements that prefer neither completion"
+NO_LABEL = "judgements without labels"
+MARGIN = ("margin",)
+PLURALS = {"margin": "margins", "annotator": "annotators"}
+
+
+class CannotHold(Exception):
+    """A format cannot hold a group, and its text says why."""
+
+
+class Parts(NamedTuple):
+    """The groups that stand for one in a format, and what of it none of them holds."""
+
+    groups: list[Group]
+    lost: tuple[str, ...] = ()
+
+
+def standing(judgement: Judgement) -> Sequence[float] | None:
+    """(K,) higher is better, by ranks, else ratings, else labels; None if it says nothing."""
+    if judgement.ranks:
+        return [-rank for rank in judgement.ranks]
+    return judgement.ratings or judgement.labels or None
+
+
+def whole(group: Group) -> Parts:
+    return Parts([group])
+
+
+def several(group: Group) -> Parts:
+    """The group, if it has at least two completions."""
+    if len(group.completions) < 2:
+        raise CannotHold("fewer than two completions")
+    return Parts([group])
+
+
+def answered(group: Group) -> Parts:
+    """The group, if it has a completion."""
+    if not group.completions:
+        raise CannotHold("no completion")
+    return Parts([_asked(group)])
+
+
+def as_pairs(group: Group) -> Parts:
+    """A group of two as it is; of more, a group for each pair of each judgement, weighted as training weighs it."""
+    if len(group.completions) < 2:
+        raise CannotHold("fewer than two completions")
+    if len(group.completions) > 2:
+        made = _numbered(group, list(_pairs(group)), "nothing that prefers one completion")
+        return Parts(made, (AS_PAIRS, *_said(group, MARGIN)))
+    kept = tuple(one for one in group.judgements if len(set(standing(one) or ())) > 1)
+    if not kept:
+        raise CannotHold("nothing that prefers one completion")
+    if len(kept) == len(group.judgements):
+        return Parts([group])
+    return Parts([replace(group, judgements=kept)], (PREFERS_NONE,))
+
+
+def _pairs(group: Group) -> Iterator[Group]:
+    orders = [judgement for judgement in group.judgements if standing(judgement)]
+    for judgement in orders:
+        alone = replace(group, judgements=(judgement,), weight=group.weight / len(orders))
+        for pair in choose.pairs(alone):
+            places = (pair.chosen, pair.rejected)
+            said = replace(_of(judgement, places), ranks=(1, 2), labels=None, margin=None)
+            completions = tuple(group.completions[place] for place in places)
+            yield replace(alone, completions=completions, judgements=(said,), weight=pair.weight)
+
+
+def as_labels(group: Group) -> Parts:
+    """A group whose judgements are labels as it is; of others, a group for each completion that is good or bad."""
+    _asked(group)
+    kept = tuple(one for one in group.judgements if one.labels)
+    if kept:
+        lost = () if len(kept) == len(group.judgements) else (NO_LABEL,)
+        return Parts([replace(group, judgements=kept) if lost else group], lost)
+    made = _numbered(group, list(_labelled(group)), "nothing that calls a completion good or bad")
+    return Parts(made, (AS_LABELS, *_said(group, (*MARGIN, "ratings", "aspects"))))
+
+
+def _labelled(group: Group) -> Iterator[Group]:
+    orders = [judgement for judgement in group.judgements if standing(judgement)]
+    for judgement in orders:
+        alone = replace(group, judgements=(judgement,), weight=group.weight / len(orders))
+        for place, label, weight in choose.labelled(alone):
+            said = Judgement(labels=(label,), annotator=judgement.annotator)
+            yield replace(alone, completions=(group.completions[place],), judgements=(said,), weight=weight)
+
+
+def _said(group: Group, names: Sequence[str]) -> list[str]:
+    """Those of these names that a judgement says something of."""
+    pairs = [(name, PLURALS.get(name, name)) for name in names]
+    return [shown for name, shown in pairs if any(getattr(one, name) not in (None, {}) for one in group.judgements)]
+
+
+def as_best(group: Group) -> Parts:
+    """The only completion, or the best one."""
+    _asked(group)
+    if len(group.completions) == 1:
+        return Parts([group])
+    try:
+        return Parts([choose.demonstration(group)], (NOT_BEST,))
+    except RecordError:
+        what = "nothing that says which completion is best" if group.completions else "no completion"
+        raise CannotHold(what) from None
+
+
+def as_good(group: Group) -> Parts:
+    """The only completion, unless it was called bad, or the best one; for formats that cannot say that it is bad."""
+    if len(group.completions) == 1 and any(judgement.labels == (False,) for judgement in group.judgements):
+        raise CannotHold("a completion labelled bad")
+    return as_best(group)
+
+
+def as_text(group: Group) -> Parts:
+    """As as_good, also where nothing stands before the completion."""
+    document = not group.prompt and len(group.completions) == 1 and not group.judgements
+    return Parts([group]) if document else as_good(group)
+
+
+def as_asked(group: Group) -> Parts:
+    """The prompt alone."""
+    _asked(group)
+    if not group.completions:
+        return Parts([group])
+    return Parts([replace(group, completions=(), judgements=())], ("completions and what was said of them",))
+
+
+def _asked(group: Group) -> Group:
+    """The group itself, if it asks something."""
+    if not group.prompt and not group.judgements and len(group.completions) == 1:
+        raise CannotHold("a text without a prompt")
+    return group
+
+
+def _numbered(group: Group, made: list[Group], nothing: str) -> list[Group]:
+    if not made:
+        raise CannotHold(nothing)
+    return [replace(one, id=f"{group.id}.{number}") for number, one in enumerate(made, 1)]
+
+
+def _of(judgement: Judgement, places: Sequence[int]) -> Judgement:
+    """What it says of these completions."""
+    return replace(
+        judgement,
+        ranks=judgement.ranks and tuple(judgement.ranks[place] for place in places),
+        ratings=judgement.ratings and tuple(judgement.ratings[place] for place in places),
+        labels=judgement.labels and tuple(judgement.labels[place] for place in places),
+        aspects={name: tuple(values[place] for place in places) for name, values in judgement.aspects.items()},
+    )

@@ -1,0 +1,178 @@
+"""One source of data as a stage takes it: files -> groups -> what the stage takes of each -> tokens, kept for later."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+import transformers
+from transformers import PreTrainedTokenizerBase
+
+from accord import __version__
+from accord.data import order
+from accord.data.dialogue import Dialogue, TokenGroup
+from accord.data.findings import FINDINGS, Stage
+from accord.data.length import check_fit, fit_groups
+from accord.data.read import read_groups
+from accord.data.report import DataReport, Refusals
+from accord.data.sift import sift
+from accord.data.sources import Source, files_of, source_name
+from accord.data.table import Table, Writer
+from accord.data.take import Take
+from accord.data.token_cache import TokenCache, file_digest
+from accord.records import Group, Judged, RecordError
+from accord.stages.options import LengthOptions, ModelOptions, ReadOptions
+from accord.stages.setup import say
+
+KEPT = 2_000  # groups; of fewer the tokens are not kept, as they are made in no time
+Pairs = Iterator[tuple[Group, TokenGroup]]
+Tokenise = Callable[[Dialogue, Iterable[Group], ReadOptions], Pairs]
+
+
+class Intake(NamedTuple):
+    """What a stage takes of data.
+
+    take: of a group, or RecordError. name: of `take`, where a stage has several. holds: whether there is still
+    something to learn once texts are tokens. pack: makes other groups of all that are trained on, or held out.
+    turns: which assistant turns of a single completion carry loss.
+    """
+
+    stage: Stage
+    take: Take
+    tokenise: Tokenise
+    name: str = ""
+    holds: Callable[[Judged], object] | None = None
+    pack: Callable[[list[TokenGroup], ReadOptions], list[TokenGroup]] | None = None
+    turns: str = "all"
+
+
+class Prepared(NamedTuple):
+    """One source as tokens. mark (G, 32) and asks (G, 16): as in accord.data.table.Columns."""
+
+    groups: list[TokenGroup]
+    mark: npt.NDArray[np.uint8]
+    asks: npt.NDArray[np.uint8]
+    report: DataReport
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the sources of a run become tokens. apart: for an encoder-decoder."""
+
+    tokenizer: PreTrainedTokenizerBase
+    model: ModelOptions
+    options: ReadOptions
+    intake: Intake
+    length: LengthOptions | None = None
+    apart: bool = False
+    cache: TokenCache | None = None
+
+    def of(self, source: Source, split: str) -> Prepared:
+        """From the cache, or made anew and kept there. BadRows, InputError: as reading, tokenising and fitting."""
+        key = None if self.cache is None else self._key(source, split)
+        if self.cache is not None and key is not None and (found := self.cache.find(key)):
+            report = DataReport.from_json(found.about["report"])
+            if self.length is not None:
+                check_fit(report, max_dropped=self.length.max_dropped)
+            say(f"tokens of {len(found.table.columns.prompt):,} groups from {self.cache.root}")
+            return _prepared(found.table, report)
+        report = DataReport()
+        table = self._made(source, split, report)
+        if self.cache is not None and key is not None and len(table.columns.prompt) >= KEPT:
+            about = {"data": source_name(source), "groups": len(table.columns.prompt), "tokens": len(table.ids)}
+            if self.cache.keep(key, table, {**about, "report": report.to_json()}):
+                table = kept.table if (kept := self.cache.find(key)) else table
+        return _prepared(table, report)
+
+    def _made(self, source: Source, split: str, report: DataReport) -> Table:
+        ids, said = io.BytesIO(), io.BytesIO()
+        writer, asks = Writer(ids, said), dict[str, bytes]()
+        refusals = Refusals(self.options.on_bad_row, report)
+        taken = self._taken(source, split, report, asks)
+        for group, tokens in self.intake.tokenise(self.dialogue(report), taken, self.options):
+            prompt = asks.pop(group.id)
+            try:
+                self._check_holds(tokens)
+            except RecordError as error:
+                refusals.add(error, id=group.id)
+                continue
+            writer.add(tokens, asks=prompt)
+        refusals.close()
+        words = np.frombuffer(said.getbuffer(), dtype=np.uint8)
+        return Table(writer.columns(), np.frombuffer(ids.getbuffer(), dtype=np.int32), words)
+
+    def _taken(self, source: Source, split: str, report: DataReport, asks: dict[str, bytes]) -> Iterator[Group]:
+        """What the stage takes of each group; what each asks goes to `asks` by its id."""
+        refusals = Refusals(self.options.on_bad_row, report)
+        groups = read_groups(source, split=split, implicit_prompt=self.options.implicit_prompt, refusals=refusals)
+        for group, taken in sift(groups, self.intake.take, self.intake.stage, refusals):
+            asks[taken.id] = order.asks(group)
+            yield taken
+
+    def _check_holds(self, tokens: TokenGroup) -> None:
+        if self.intake.holds is not None and not self.intake.holds(tokens.group):
+            kind = FINDINGS["equal_tokens"]
+            what = "the completions differ as texts, and are the same tokens"
+            raise RecordError(what, origin=tokens.group.source, fix=kind.fix, finding="equal_tokens")
+
+    def dialogue(self, report: DataReport) -> Dialogue:
+        """The one tokenising function of a run."""
+        kwargs, turns = self.model.chat_template_kwargs, cast(Any, self.intake.turns)
+        return Dialogue(self.tokenizer, template_kwargs=kwargs, turns=turns, apart=self.apart, report=report)
+
+    def _key(self, source: Source, split: str) -> str | None:
+        """Of everything that has a part in the tokens; None for what has no files, or a tokenizer without a file."""
+        files = files_of(source)
+        if not files or not self.tokenizer.is_fast:
+            return None
+        digests = [(name, file_digest(Path(name))) for name in files]
+        return hashlib.sha256(json.dumps([self._way, split, digests], sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _way(self) -> dict[str, object]:
+        code = hashlib.sha256()
+        for path in sorted(Path(__file__).parent.parent.glob("data/*.py")):
+            code.update(path.read_bytes())
+        tokenizer: Any = self.tokenizer
+        own = (tokenizer.backend_tokenizer.to_str(), tokenizer.special_tokens_map, tokenizer.chat_template)
+        return {
+            "code": [code.hexdigest(), __version__, transformers.__version__, tokenizers.__version__],
+            "tokenizer": hashlib.sha256(repr(own).encode()).hexdigest(),
+            "kwargs": self.model.chat_template_kwargs,
+            "today": str(date.today()) if "strftime_now" in repr(tokenizer.chat_template) else "",
+            "options": self.options.model_dump(include={"on_bad_row", "max_length", "implicit_prompt"}),
+            "on_long": self.length and self.length.on_long,
+            "intake": [self.intake.stage, self.intake.name, self.intake.turns, self.apart],
+        }
+
+
+def _prepared(table: Table, report: DataReport) -> Prepared:
+    return Prepared(table.groups(), table.columns.mark, table.columns.asks, report)
+
+
+def fitting(length: LengthOptions) -> Tokenise:
+    """Tokenises, and applies the length policy."""
+    return partial(_fitting, length)
+
+
+def _fitting(length: LengthOptions, dialogue: Dialogue, groups: Iterable[Group], options: ReadOptions) -> Pairs:
+    assert options.max_length is not None
+    made = dialogue.stream(groups, on_bad_row=options.on_bad_row)
+    return fit_groups(
+        made, dialogue, max_length=options.max_length, on_long=length.on_long, max_dropped=length.max_dropped
+    )
+
+
+def documents(dialogue: Dialogue, groups: Iterable[Group], options: ReadOptions) -> Pairs:
+    """Each group as one document; nothing is too long."""
+    return dialogue.stream_documents(groups, on_bad_row=options.on_bad_row)

@@ -18,7 +18,7 @@ from accord.data.choose import document
 from accord.data.dialogue import AS_WORDS, NO_END, Dialogue, TokenGroup
 from accord.data.length import check_fit, fit_groups, fit_length
 from accord.data.read import read_groups
-from accord.data.report import BadRows, DataReport, LengthCount, Note
+from accord.data.report import BadRows, DataReport, LengthCount, Seen
 from accord.errors import InputError
 from accord.records import Completion, Group, Message, Origin, RecordError, Text
 
@@ -293,8 +293,8 @@ def test_control_string_in_content_stays_words(template: str) -> None:
         harmless = stock(tok, clean[0] + clean[1])
         assert [ids.count(i) for i in tok.all_special_ids] == [harmless.count(i) for i in tok.all_special_ids]
         assert tok.decode(ids) == tok.apply_chat_template([t.plain() for t in prompt + reply], tokenize=False)
-    assert report.notes[AS_WORDS].count == len(SPECIAL[template])
-    assert report.notes[AS_WORDS].where == "rows.jsonl:7"
+    assert report.findings["control_string"].count == len(SPECIAL[template])
+    assert report.findings["control_string"].first[0] == f"rows.jsonl:7: {AS_WORDS}"
 
 
 def test_all_other_ids_stay_stock() -> None:
@@ -470,10 +470,10 @@ def test_template_that_never_ends_a_turn_is_noted() -> None:
     d = Dialogue(tok, chat_template=template)
     made = d.many([group_of(ASK, BLUE), group_of(ASK, RED)])
     assert wholes(made[0]) == [stock(tok, ASK + BLUE, chat_template=template)]
-    assert d.report.notes[NO_END] == Note(2, "rows.jsonl:7", "no_end")
+    assert d.report.findings["no_end"] == Seen(2, [f"rows.jsonl:7: {NO_END}"] * 2)
     ends = Dialogue(tok)
     ends.many([group_of(ASK, BLUE)])
-    assert not ends.report.notes
+    assert not ends.report.findings
 
 
 # Length

@@ -134,7 +134,10 @@ def test_7_no_rows_or_none_that_is_left(run: Run, tmp_path: Path, command: str) 
     bad = prefs(tmp_path, "{", {**GOOD, "chosen": None}, {**GOOD, "chosen": 1}, "{,")
     ended = run(command, bad, on_bad_row="drop")
     assert ended.code == 2
-    assert "no usable row: 4 read, 0 kept, 4 dropped (not JSON: 2, chosen: expected text, got null: 1," in ended.last
+    assert (
+        "no usable row: 4 read, 0 kept, 4 dropped (not JSON: 2 (lines 1, 4), chosen: expected text, got null: 1 ("
+        in ended.last
+    )
 
 
 @pytest.mark.parametrize("command", ["dpo"])
@@ -230,7 +233,7 @@ def test_11_a_prompt_that_is_too_long(run: Run, tmp_path: Path) -> None:
     rows[3]["prompt"] = tiny.sentence(3, 60)
     ended = run("dpo", prefs(tmp_path, *rows), max_length=40, max_dropped=0.1)
     assert ended.code == 0
-    assert ended.lines[0] == "data: 16 read, 15 kept, 1 dropped (longer than max_length: 1)"
+    assert ended.lines[0] == "data: 16 read, 15 kept, 1 dropped (longer than max_length: 1 (line 4))"
     (dropped,) = findings(tmp_path)["dropped"]["longer than max_length"]
     assert dropped["where"] == "prefs.jsonl:4"
     assert dropped["why"].startswith("prompt ") and dropped["why"].endswith(" tokens > max_length 40")

@@ -145,7 +145,7 @@ def test_what_is_an_error_depends_on_what_a_stage_takes(tmp_path: Path) -> None:
     assert loaded(name, intake=Intake("sft", demonstration, fitting(LENGTH))).trained == 4  # it takes the chosen one
     assert loaded(name, intake=Intake("evaluate", lambda group: group, fitting(LENGTH))).trained == 4
     report = loaded(name, on_bad_row="drop").report
-    assert report.summary() == "4 read, 3 kept, 1 dropped (rejected: empty text: 1)"
+    assert report.summary() == "4 read, 3 kept, 1 dropped (rejected: empty text: 1 (line 1))"
 
 
 def test_texts_that_become_the_same_tokens_are_no_pair(tmp_path: Path) -> None:
@@ -153,7 +153,10 @@ def test_texts_that_become_the_same_tokens_are_no_pair(tmp_path: Path) -> None:
     same = {"prompt": "say", "chosen": " yes", "rejected": f" yes{eos}"}  # its end is the end
     with pytest.raises(RecordError, match=r"a.jsonl:1: .* are the same tokens"):
         loaded(write(tmp_path / "a.jsonl", [same, *rows(2)]))
-    assert "same tokens: 1" in loaded(write(tmp_path / "a.jsonl", [same, *rows(2)]), on_bad_row="drop").report.summary()
+    assert (
+        "same tokens: 1 (line 1)"
+        in loaded(write(tmp_path / "a.jsonl", [same, *rows(2)]), on_bad_row="drop").report.summary()
+    )
 
 
 def plain(data: Data) -> list[tuple[object, ...]]:

@@ -129,7 +129,10 @@ def test_dropped_rows_are_counted_by_reason_and_named(tmp_path: Path) -> None:
         "not JSON": [f"{path}:2", f"{path}:4"],
         "chosen: empty text": [f"{path}:3"],
     }
-    assert report.summary() == "5 read, 2 kept, 3 dropped (not JSON: 2, chosen: empty text: 1); ignored columns: flag"
+    assert (
+        report.summary()
+        == "5 read, 2 kept, 3 dropped (not JSON: 2 (lines 2, 4), chosen: empty text: 1 (line 3)); ignored columns: flag"
+    )
 
 
 def test_same_id_twice_names_both_lines(tmp_path: Path) -> None:

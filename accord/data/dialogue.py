@@ -17,7 +17,7 @@ import numpy as np
 from accord.data.ahead import one_ahead
 from accord.data.conversation import Conversation, as_turns
 from accord.data.encode import Encoded, Encoder, Ids, Rendering, Span
-from accord.data.findings import FINDINGS
+from accord.data.findings import FINDINGS, Finding
 from accord.data.loss_spans import common, loss_spans, loss_spans_apart
 from accord.data.report import DataReport, Refusals
 from accord.data.template import Template
@@ -293,16 +293,16 @@ class Dialogue:
         return Encoded(np.append(encoded.ids, np.int32(eos)))
 
     def _note(self, plan: _Plan, encoded: Sequence[Encoded]) -> None:
-        where = str(plan.group.source)
+        group = plan.group
         if any(rendering.words for rendering in plan.renderings):
-            self.report.note(AS_WORDS, where=where, finding="control_string")
+            self.report.find(Finding("control_string", group.source, AS_WORDS, id=group.id))
         if plan.renderings[0].plain:
             return
         bos = self.tokenizer.bos_token_id
         if any(bos is not None and one.ids[:2].tolist() == [bos, bos] for one in encoded):
             raise self._doubled(plan.group)
         if plan.wholes and not all(self._ends(one.ids) for one in encoded[-len(plan.wholes) :]):
-            self.report.note(NO_END, where=where, finding="no_end")
+            self.report.find(Finding("no_end", group.source, NO_END, id=group.id))
 
     def _ends(self, ids: Ids) -> bool:
         """Whether the last token that is more than white space is a special one."""

@@ -11,6 +11,7 @@ from accord.errors import InputError
 from accord.records import Origin, RecordError
 
 LISTED = 10  # bad rows named in one error
+NAMED = 3  # dropped rows whose lines a summary names
 POLICIES = ("error", "drop")
 
 
@@ -24,11 +25,10 @@ class Dropped(NamedTuple):
 
 @dataclass(slots=True)
 class Note:
-    """Something that is no error and that the user should know: how often, where first, its name in FINDINGS."""
+    """What reading did beyond rows, as leaving files out: how often, and where first."""
 
     count: int
     where: str
-    finding: str = ""
 
 
 @dataclass(slots=True)
@@ -81,11 +81,11 @@ class DataReport:
         named = ": ".join(part for part in (error.field, reason) if part)
         self.drop(named, where=str(error.origin or ""), id=id, why=error.what)
 
-    def note(self, text: str, *, where: str, finding: str = "") -> None:
+    def note(self, text: str, *, where: str) -> None:
         if text in self.notes:
             self.notes[text].count += 1
         else:
-            self.notes[text] = Note(1, where, finding)
+            self.notes[text] = Note(1, where)
 
     def find(self, finding: Finding) -> None:
         """Counts a finding that is no error."""
@@ -95,10 +95,13 @@ class DataReport:
             seen.first.append(": ".join(filter(None, (str(finding.origin), finding.field, finding.what))))
 
     def warnings(self) -> list[str]:
-        """A line for each kind of finding: how often, what, and the first one in full."""
+        """A line for each kind of finding and each note: how often, what, and the first one in full."""
         return [
-            f"{seen.count} x {FINDINGS[name].what}: {seen.first[0]}: {FINDINGS[name].fix}"
-            for name, seen in self.findings.items()
+            *(f"{note.count:,} x {text} (first {note.where})" for text, note in self.notes.items()),
+            *(
+                f"{seen.count:,} x {FINDINGS[name].what}: {seen.first[0]}: {FINDINGS[name].fix}"
+                for name, seen in self.findings.items()
+            ),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -147,12 +150,26 @@ class DataReport:
         return whole
 
     def summary(self) -> str:
-        """One line: `1776 read, 1772 kept, 4 dropped (chosen: empty text: 4); ignored columns: flags`."""
-        reasons = ", ".join(f"{reason}: {len(rows)}" for reason, rows in self.dropped.items())
+        """One line: `1776 read, 1771 kept, 5 dropped (empty text: 4, not JSON: 1 (line 7)); ignored columns: flags`."""
+        reasons = ", ".join(f"{reason}: {len(rows)}{_lines(rows)}" for reason, rows in self.dropped.items())
         line = f"{self.read} read, {self.kept} kept, {self.read - self.kept} dropped" + (reasons and f" ({reasons})")
         if self.lengths and self.lengths.cut:
             line += f"; {self.lengths.cut} prompts cut"
         return line + ("; ignored columns: " + ", ".join(self.ignored) if self.ignored else "")
+
+
+def _lines(rows: Sequence[Dropped]) -> str:
+    """Where they stood, if they are few and of one file: ` (lines 4, 7)`."""
+    places = [row.where.rpartition(":") for row in rows]
+    numbers = [place[2].strip() for place in places]
+    if len(rows) > NAMED or len({place[0] for place in places}) > 1 or not all(map(_is_number, numbers)):
+        return ""
+    word = "" if numbers[0].startswith("row ") else "line " if len(rows) == 1 else "lines "
+    return f" ({word}{', '.join(numbers)})"
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("row ").isdigit()
 
 
 def _together(a: LengthCount | None, b: LengthCount | None) -> LengthCount | None:

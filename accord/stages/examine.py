@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Self, cast
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, cast
 
 from accord.data.census import FOR, Census, holds
 from accord.data.check import row_findings, taken_findings
 from accord.data.findings import Finding, Stage
-from accord.data.lines import RowOrigin
 from accord.data.read import read_groups
 from accord.data.repeats import Repeats, digests
 from accord.data.report import DataReport
@@ -22,12 +19,12 @@ from accord.records import Group, Origin, RecordError
 from accord.stages.check_options import CheckOptions
 from accord.stages.checked import Checked
 from accord.stages.config import CheckConfig
+from accord.training.progress import Waiting
 
 if TYPE_CHECKING:
     from accord.stages.check_tokens import TokenCheck
 
 Given = Mapping[str, object]
-TOLD = 1000  # rows between two numbers on the terminal
 
 
 class Ledger(DataReport):
@@ -41,39 +38,13 @@ class Ledger(DataReport):
         super().refuse(error, id=id)
         self.found.append(finding_of(error, id))
 
-    def note(self, text: str, *, where: str, finding: str = "") -> None:
-        super().note(text, where=where, finding=finding)
-        if finding:
-            self.found.append(Finding(finding, place_of(where), text))
-
-
-def place_of(where: str) -> Origin:
-    """The Origin that was written so."""
-    file, _, number = where.rpartition(":")
-    kind = RowOrigin if number.startswith(" row ") else Origin
-    return kind(file, int(number.removeprefix(" row ")))
+    def find(self, finding: Finding) -> None:
+        super().find(finding)
+        self.found.append(finding)
 
 
 def finding_of(error: RecordError, id: str) -> Finding:
     return Finding(error.finding, error.origin or Origin("", 0), error.what, error.field, id, error.fix)
-
-
-class Waiting:
-    """A line on the terminal that says how far the reading is; elsewhere nothing."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._status = name, Console(stderr=True).status(f"reading {name}")
-
-    def __enter__(self) -> Self:
-        self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def tell(self, rows: int) -> None:
-        if rows % TOLD == 0:
-            self._status.update(f"reading {self._name}: {rows:,} rows")
 
 
 def examine(config: CheckConfig, given: Given) -> Checked:

@@ -33,6 +33,7 @@ from accord.data.token_cache import TokenCache, file_digest
 from accord.records import Group, Judged, RecordError
 from accord.stages.options import LengthOptions, ModelOptions, ReadOptions
 from accord.stages.setup import say
+from accord.training.progress import Waiting
 
 KEPT = 2_000  # groups; of fewer the tokens are not kept, as they are made in no time
 Pairs = Iterator[tuple[Group, TokenGroup]]
@@ -99,14 +100,12 @@ class Preparation:
         writer, asks = Writer(ids, said), dict[str, bytes]()
         refusals = Refusals(self.options.on_bad_row, report)
         taken = self._taken(source, split, report, asks)
-        for group, tokens in self.intake.tokenise(self.dialogue(report), taken, self.options):
-            prompt = asks.pop(group.id)
-            try:
-                self._check_holds(tokens)
-            except RecordError as error:
-                refusals.add(error, id=group.id)
-                continue
-            writer.add(tokens, asks=prompt)
+        with Waiting(source_name(source)) as waiting:
+            for number, (group, tokens) in enumerate(self.intake.tokenise(self.dialogue(report), taken, self.options)):
+                prompt = asks.pop(group.id)
+                waiting.tell(number)
+                if self._holds(tokens, refusals):
+                    writer.add(tokens, asks=prompt)
         refusals.close()
         words = np.frombuffer(said.getbuffer(), dtype=np.uint8)
         return Table(writer.columns(), np.frombuffer(ids.getbuffer(), dtype=np.int32), words)
@@ -119,11 +118,14 @@ class Preparation:
             asks[taken.id] = order.asks(group)
             yield taken
 
-    def _check_holds(self, tokens: TokenGroup) -> None:
-        if self.intake.holds is not None and not self.intake.holds(tokens.group):
-            kind = FINDINGS["equal_tokens"]
-            what = "the completions differ as texts, and are the same tokens"
-            raise RecordError(what, origin=tokens.group.source, fix=kind.fix, finding="equal_tokens")
+    def _holds(self, tokens: TokenGroup, refusals: Refusals) -> bool:
+        """Whether there is still something to learn; if not, it is a bad row."""
+        group = tokens.group
+        if self.intake.holds is None or self.intake.holds(group):
+            return True
+        what, fix = "the completions differ as texts, and are the same tokens", FINDINGS["equal_tokens"].fix
+        refusals.add(RecordError(what, origin=group.source, fix=fix, finding="equal_tokens"), id=group.id)
+        return False
 
     def dialogue(self, report: DataReport) -> Dialogue:
         """The one tokenising function of a run."""

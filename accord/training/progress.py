@@ -7,14 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
 WINDOW = 50  # steps over which rates are taken
+TOLD = 1000  # rows between two numbers of a reading
 
 
 class Tick(NamedTuple):
@@ -99,6 +101,29 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
+
+
+class Waiting:
+    """A line on the terminal that says how far the reading of a source is, whose end is not known; elsewhere nothing.
+
+    A context manager; `tell` after every row.
+    """
+
+    def __init__(self, name: str, *, console: Console | None = None) -> None:
+        self._name, self._began = escape(name), time.monotonic()
+        self._status = (console or Console(stderr=True)).status(f"reading {self._name}")
+
+    def __enter__(self) -> Self:
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def tell(self, rows: int) -> None:
+        if rows % TOLD == 0:
+            rate = rows / max(time.monotonic() - self._began, 1e-9)
+            self._status.update(f"reading {self._name}: {rows:,} rows, {rate:,.0f} a second")
 
 
 def _clock(seconds: float) -> str:

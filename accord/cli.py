@@ -111,13 +111,14 @@ def spelled(words: Sequence[str]) -> list[str]:
 def _options(words: Sequence[str], command: Command) -> Iterator[str]:
     known = leaves(command.config)
     rest, places = list(reversed(words)), command.word.split()
+    given: set[str] = set()
     while rest:
         word = rest.pop()
         key, equals, value = word.removeprefix("--").partition("=")
         key = key.replace("-", "_")
         if not word.startswith("--"):
             if not places:
-                fix = "every value needs its option before it, as --data FILE"
+                fix = "every value needs its option before it, as --data FILE; a pattern is put in quotes"
                 raise InputError("not an option", where=word, fix=fix)
             key, equals, value = places.pop(0), "=", word
         if key == "help":
@@ -126,6 +127,9 @@ def _options(words: Sequence[str], command: Command) -> Iterator[str]:
         if key not in ("config", *known):
             key, is_false = _of_trl(key, known)
             equals, value = ("=", "false") if is_false else (equals, value)
+        if key in given:
+            raise InputError("given twice", where=f"--{key}", fix="keep one of the two")
+        given.add(key)
         if not equals:
             value = _value(key, known, rest)
         # TRL's names are no options of Typer's, which are those in the help.

@@ -19,7 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from prepare import rows
+from comparisons import rows
 from report import data_table, markdown
 
 HERE = Path(__file__).resolve().parent

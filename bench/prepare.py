@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -10,18 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cases import SHAPES
+from comparisons import rows
 
 from accord.models.load import save
 from accord.models.pocket import random_model, train_tokenizer
-
-
-def rows(source: Path) -> Iterator[dict[str, Any]]:
-    """The comparisons without flags: both sides one answer to a well-formed conversation."""
-    with gzip.open(source, "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            if not row["flags"]:
-                yield {name: row[name] for name in ("prompt", "chosen", "rejected")}
 
 
 def texts(row: dict[str, Any]) -> Iterator[str]:

@@ -84,6 +84,7 @@ CASES: dict[str, Case] = {
     "equal_sides": Case([PAIR | {"rejected": PAIR["chosen"]}]),
     "not_judged": Case([{"prompt": "The sky is", "completions": [" blue.", " azure."], "ranks": [1, 1]}]),
     "odd_roles": Case([{**chat(), "prompt": [ASK, ASK]}]),
+    "weighted": Case([{"text": "The sky is blue.", "weight": 2}]),
     "several_turns": Case([{**chat(), "chosen": [*said("Blue."), ASK, *said("Still blue.")]}]),
     "duplicate": Case([PAIR, PAIR]),
     "near_duplicate": Case(
@@ -99,6 +100,10 @@ CASES: dict[str, Case] = {
     "not_prefix": Case(
         [chat()],
         template=PLAIN.replace("{{ m.content }}", "{{ '/no_think ' if m == messages[-1] }}{{ m.content }}") + OPEN,
+    ),
+    "left_out": Case(
+        [{**chat(), "prompt": [{"role": "system", "content": "Be brief."}, ASK]}],
+        template=PLAIN.replace("in messages", "in messages if m.role != 'system'") + OPEN,
     ),
     "double_bos": Case([chat()], template="{{ bos_token }}" + PLAIN + OPEN),
     "no_end": Case([chat()], template=PLAIN.replace("<|im_end|>\n", "\n") + OPEN),

@@ -102,10 +102,13 @@ def test_all_bad_rows_are_named_not_only_ten(check: Check, tmp_path: Path, capsy
     assert said.endswith(f"\n45 rows would stop accord dpo: {fix}\n")
 
 
-def test_a_file_without_a_usable_row_is_still_explained(check: Check, tmp_path: Path) -> None:
+def test_a_file_without_a_usable_row_is_still_explained(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, found = check(written(tmp_path / "bad.jsonl", ["{", {"prompt": "a", "Chosen": "b", "rejected": "c"}]))
     assert code == 2
     assert named(found) == [("broken_json", 1), ("malformed", 2)]
+    assert capsys.readouterr().out.endswith("2 rows would stop accord dpo: there is none that it can use\n")
     assert found["findings"][1]["fix"] == "rename it to 'chosen'"
 
 
@@ -155,19 +158,21 @@ def test_rows_from_which_a_stage_learns_nothing(check: Check, tmp_path: Path) ->
     assert named(check(data, stage="sft")[1], "error") == [("not_judged", 3)]
 
 
-def test_prompts_that_are_held_out_too(check: Check, tmp_path: Path) -> None:
+def test_prompts_that_are_held_out_too(check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = written(tmp_path / "train.jsonl", [GOOD, {**GOOD, "prompt": "other"}])
     held = written(tmp_path / "held.jsonl", [{**GOOD, "prompt": "other", "chosen": "x"}])
     code, found = check(data, eval_data=held)
     assert (code, named(found, "error")) == (2, [("shared_prompt", 2)])
     assert found["findings"][0]["what"] == "the prompt is held out too: held.jsonl:1 (id 1)"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "1 row would stop accord dpo: write a clean copy with accord check --fix OUT"
     assert main(["check", str(data), "--eval_split", "test"]) == 2
 
 
 # ---- tokens
 
 
-def test_what_does_not_fit(check: Check, tmp_path: Path, model: Path) -> None:
+def test_what_does_not_fit(check: Check, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = tiny.sentence(5, 60)
     rows = [{**GOOD, "prompt": f"{number}"} for number in range(38)]
     rows += [{**GOOD, "prompt": start}, {**GOOD, "chosen": f" {start} sat", "rejected": f" {start} ran"}]
@@ -181,6 +186,8 @@ def test_what_does_not_fit(check: Check, tmp_path: Path, model: Path) -> None:
     assert (code, named(found, "error")) == (2, [("many_too_long", None)])
     (many,) = (one["what"] for one in found["findings"] if one["severity"] == "error")
     assert many == "2 of 20 groups (10 %) are longer than 40 tokens"
+    assert check(data, model=model, max_length=40, near="false", fix=tmp_path / "clean.jsonl")[0] == 2
+    assert "; this would still stop accord dpo; " in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_share_of_tokens_that_carry_loss(check: Check, tmp_path: Path, model: Path) -> None:
@@ -242,6 +249,19 @@ def test_turns_are_found_in_tokens() -> None:
     assert [one.role for one in lines(made, (), "user")] == [""]
 
 
+def test_a_call_of_a_tool_is_the_assistants() -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    turns = (Message("assistant", "", {"tool_calls": [call]}), Message("tool", "1"), Message("assistant", "One"))
+    texts = ["add", '{"a": 1}', "<end>", "\n", "<start>", "tool\n", "1", "<end>", "<start>", "One", "<end>"]
+    found = lines([Piece(text, text.startswith("<"), False) for text in texts], turns, "")
+    said = [(line.role, "".join(piece.text for piece in line.pieces)) for line in found]
+    assert said == [
+        ("assistant", 'add{"a": 1}<end>\n'),
+        ("tool", "<start>tool\n1<end>"),
+        ("assistant", "<start>One<end>"),
+    ]
+
+
 def test_a_character_of_several_tokens_stands_at_the_last() -> None:
     tokenizer = tiny.tokenizer()
     ids = np.array(tokenizer("é🙂a")["input_ids"])
@@ -290,6 +310,15 @@ def of_csv(path: Path) -> Path:
     return path
 
 
+def of_semicolons(path: Path) -> Path:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(("id", "prompt", "chosen", "rejected"))
+        rows = (({**row, "rejected": row["rejected"] + '; "quoted",\nand more'}) for row in ODD)
+        writer.writerows([row[name] for name in ("id", "prompt", "chosen", "rejected")] for row in rows)
+    return path
+
+
 def of_parquet(path: Path) -> Path:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ODD), path)
     return path
@@ -319,6 +348,7 @@ def of_folder(path: Path) -> Path:
 
 KINDS = [
     (of_csv, ".csv", ".csv"),
+    (of_semicolons, ".csv", ".csv"),
     (of_parquet, ".parquet", ".parquet"),
     (of_list, ".json", ".json"),
     (of_gzip, ".jsonl.gz", ".jsonl.gz"),
@@ -375,10 +405,11 @@ def test_a_copy_of_another_kind_or_over_the_data_is_refused(check: Check, tmp_pa
 # ---- around it
 
 
-def test_a_picture(check: Check, tmp_path: Path, model: Path) -> None:
+def test_a_picture(check: Check, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, options in enumerate([{}, {"model": model}, {"stage": "sft"}]):
         assert check(written(tmp_path / "odd.jsonl", ODD), plot=tmp_path / f"{number}.png", **options)[0] == 2
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert f"\ndrew {tmp_path / f'{number}.png'}\n" in capsys.readouterr().out
     assert check(written(tmp_path / "good.jsonl", [{"prompt": "a"}]), plot=tmp_path / "one.png")[0] == 0
     assert main(["check", str(tmp_path / "good.jsonl"), f"--plot={tmp_path / 'one.docx'}"]) == 4
 

@@ -175,13 +175,6 @@ def test_python_gives_groups_and_gets_the_counts() -> None:
         convert(data=groups, output="out.jsonl", to="demo")
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_half_a_character_cannot_be_written(ending: str) -> None:
-    groups = [Group("", "a", (Completion("b"),)), Group("", "a", (Completion("\ud800"),))]
-    result = convert(data=groups, output=f"out.{ending}", to="demonstration")
-    assert (result.rows, list(result.left_out)) == (1, ["half a character (a lone surrogate)"])
-
-
 def test_real_comparisons_there_and_back(shared_data: Any) -> None:
     """hh_harmless to the texts of hh-rlhf that it came from, and back: the same words."""
     source = str(shared_data("hh_harmless.jsonl.gz"))

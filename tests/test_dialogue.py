@@ -551,3 +551,12 @@ def test_cut_prompts_are_counted() -> None:
     ((_, cut),) = fit_groups(d.stream([group_of(CHAT, BLUE)]), d, max_length=60, on_long="truncate_prompt")
     assert cut.length == 60 and d.report.lengths is not None and d.report.lengths.cut == 1
     assert "1 prompts cut" in d.report.summary()
+
+
+@pytest.mark.parametrize("role", ["system", "tool"])
+def test_a_turn_that_the_template_leaves_out_is_found(role: str) -> None:
+    said = turns(("user", "the sky"), ("assistant", "is"), (role, " blue "))
+    for template, times in ((CHATML, 0), (CHATML.replace("in messages", f"in messages if m.role != '{role}'"), 1)):
+        dialogue = Dialogue(tokenizer(), chat_template=template)
+        dialogue.tokens(Group("1", said, (Completion((Message("assistant", "yo"),)),)))
+        assert [seen.count for name, seen in dialogue.report.findings.items() if name == "left_out"] == [1] * times

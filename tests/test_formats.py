@@ -60,6 +60,20 @@ def test_messages_split_before_the_first_assistant_turn() -> None:
     assert [turn.role for turn in completion.content if isinstance(turn, Message)] == ["assistant", "user", "assistant"]
 
 
+def test_labelled_conversation_is_a_thumb_for_its_last_turn() -> None:
+    group = group_of(messages=[*ASK, *said("blue"), *ASK, *said("red")], label=False)
+    assert [turn.role for turn in group.prompt if isinstance(turn, Message)] == ["user", "assistant", "user"]
+    assert group.completions[0].content == (Message("assistant", "red"),)
+    assert group.judgements == (Judgement(labels=(False,)),)
+
+
+def test_first_turns_of_weight_0_belong_to_the_prompt() -> None:
+    unlearnt = {"role": "assistant", "content": "red", "weight": 0}
+    group = group_of(messages=[*ASK, unlearnt, *ASK, *said("blue")])
+    assert [turn.role for turn in group.prompt if isinstance(turn, Message)] == ["user", "assistant", "user"]
+    assert group.completions[0].content == (Message("assistant", "blue"),)
+
+
 def test_text_and_prompt_alone() -> None:
     document = group_of(text="once upon a time")
     assert (document.prompt, document.completions) == ("", (Completion("once upon a time"),))
@@ -77,6 +91,7 @@ def test_tools_as_objects_or_as_json_text() -> None:
     tool = {"type": "function", "function": {"name": "look"}}
     assert group_of(prompt=ASK, tools=[tool]).tools == (tool,)
     assert group_of(prompt=ASK, tools='[{"type": "function", "function": {"name": "look"}}]').tools == (tool,)
+    assert group_of(prompt=ASK, tools="").tools == ()  # LLaMA-Factory writes that where there are none
 
 
 def test_assistant_turn_that_only_calls_a_tool_has_no_content() -> None:
@@ -128,6 +143,14 @@ REFUSED = {
     "one completion": (RANKED | {"completions": ["b"]},
                        "completions: 1 completions; a ranking needs at least 2" + DROP),
     "no assistant": ({"messages": ASK}, "messages: no assistant turn" + DROP),
+    "unlearnt turn later": (
+        {"messages": [*ASK, *said("b"), *ASK, {"role": "assistant", "content": "c", "weight": 0}]},
+        "messages[3].weight: 0 after a turn that is learnt: split the conversation before that turn",
+    ),
+    "no turn learnt": (
+        {"messages": [*ASK, {"role": "assistant", "content": "c", "weight": 0}]},
+        "messages: no assistant turn of a weight above 0" + DROP,
+    ),
     "assistant first": ({"messages": said("hi")},
                         "messages: starts with an assistant turn: put a user or system turn before it"),
     "last word": ({"messages": [*ASK, *said("b"), *ASK]},
@@ -297,6 +320,11 @@ def test_turns_of_sharegpt() -> None:
 def test_unknown_columns_are_listed() -> None:
     message = refusal(question="a", answer="b")
     assert message.startswith("rows.jsonl:7: no known columns (there are: answer, question): rename them to one of:")
+    assert "no known columns (there are: context, response1)" in refusal(context="a", response1="b")
+
+
+def test_a_column_for_which_two_may_stand_is_not_guessed() -> None:
+    assert "output: missing (beside instruction): add" in refusal(instruction="a", output_1="b", output_2="c")
 
 
 def test_group_made_in_python_is_held_to_the_same_rules() -> None:

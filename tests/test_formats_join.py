@@ -6,7 +6,9 @@ import pytest
 
 from accord.data.join import MOST
 from accord.data.read import JOINED, read_groups
-from accord.data.report import BadRows, DataReport
+from accord.data.report import BadRows, DataReport, Refusals
+from accord.data.sift import sift
+from accord.data.take import TAKES
 from accord.records import Completion, Group, Judgement
 
 PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -43,7 +45,18 @@ def test_joined_rows_are_counted() -> None:
     named = {**PAIR, "id": "x"}
     assert len(list(read_groups([named, named, PAIR], report=report))) == 2
     assert report.notes[JOINED].count == 1
-    assert (report.read, report.kept) == (3, 3)
+    assert (report.read, report.joined, report.kept) == (3, 1, 2)
+    assert report.summary() == "3 read, 1 joined to the row before, 2 kept, 0 dropped"
+    assert DataReport.from_json(report.to_json()).kept == DataReport.merged([report, DataReport()]).kept == 2
+
+
+def test_a_group_of_several_rows_is_dropped_as_one() -> None:
+    """Every row that was read is joined, kept or dropped."""
+    report = DataReport()
+    refusals = Refusals("drop", report)
+    rows = [rated("a", 1), rated("a", 2), rated("b", 1, prompt="sea?"), rated("c", 2, prompt="sea?")]
+    groups = list(sift(read_groups(rows, refusals=refusals), TAKES["dpo"], "dpo", refusals))
+    assert (report.read, report.joined, report.kept, len(groups)) == (4, 2, 1, 1)
 
 
 def test_labels_of_one_id_are_completions_of_one_group() -> None:
@@ -118,7 +131,7 @@ def test_a_bad_row_among_those_of_a_prompt_is_dropped_alone() -> None:
     report = DataReport()
     rows = [rated("blue", 4), rated("red", float("nan")), rated("green", 2)]
     (group,) = read_groups(rows, on_bad_row="drop", report=report)
-    assert (len(group.completions), report.read, report.kept) == (2, 3, 2)
+    assert (len(group.completions), report.read, report.joined, report.kept) == (2, 3, 1, 1)
 
 
 def test_endless_rows_of_one_prompt_are_not_held_forever() -> None:

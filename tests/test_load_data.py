@@ -120,11 +120,17 @@ def test_datasets_in_yaml_is_a_mixture(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(text)
     config: Any = load(COMMANDS["dpo"].config, file=str(tmp_path / "run.yaml"))
     assert config.data.parts == (Part("a.jsonl", None, 2.0), Part("b", "test", 1.0))
+    (tmp_path / "run.yaml").write_text("model: m\noutput_dir: o\ndata: [a.jsonl, b]\n")
+    config = load(COMMANDS["dpo"].config, file=str(tmp_path / "run.yaml"))
+    assert config.data.parts == (Part("a.jsonl"), Part("b"))
+    (tmp_path / "run.yaml").write_text("model: m\noutput_dir: o\ndatasets:\n  - {path: a, wieght: 2}\n")
+    with pytest.raises(InputError, match="yaml:3: datasets: entry 1 has an unknown key 'wieght'"):
+        load(COMMANDS["dpo"].config, file=str(tmp_path / "run.yaml"))
 
 
 def test_shared_prompts_stop_a_run_unless_allowed(tmp_path: Path) -> None:
     train, held = write(tmp_path / "a.jsonl", rows(5)), write(tmp_path / "b.jsonl", rows(3, start=4))
-    with pytest.raises(InputError, match=r"b.jsonl:1 is also trained on \(.*a.jsonl:5\): .*--allow_shared_prompts"):
+    with pytest.raises(InputError, match=r"b.jsonl:1 is also trained on \(.*a.jsonl:5\).*: .*--allow_shared_prompts"):
         loaded(train, eval_data=held)
     data = loaded(train, eval_data=held, allow_shared_prompts=True)
     assert (data.trained, len(data.held)) == (5, 3)
@@ -183,6 +189,58 @@ def test_a_second_run_reads_kept_tokens(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(loaded(other[0], cache=cache, on_bad_row="drop").groups) == KEPT + 1  # other bytes, other tokens
     assert loaded(name, cache=cache, on_bad_row="drop", max_length=99).report.read == KEPT + 2  # other options, too
     assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 3
+
+
+def test_what_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tokens are no longer those of the bytes that the key was made of."""
+    cache = tmp_path / "cache"
+    name = write(tmp_path / "a.jsonl", rows(KEPT))
+    made = Preparation._made
+
+    def grown(*arguments: Any) -> Any:
+        write(tmp_path / "a.jsonl", rows(KEPT + 1))
+        return made(*arguments)
+
+    monkeypatch.setattr(Preparation, "_made", grown)
+    assert len(loaded(name, cache=str(cache)).groups) == KEPT + 1
+    monkeypatch.undo()
+    assert not cache.exists()
+    write(tmp_path / "a.jsonl", rows(KEPT))
+    assert len(loaded(name, cache=str(cache)).groups) == KEPT
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    name = write(tmp_path / "a.jsonl", rows(3))
+    monkeypatch.setattr("accord.stages.intake.file_digest", refused)
+    monkeypatch.setattr("accord.data.sources.opened", refused)
+    with pytest.raises(InputError, match=r"a\.jsonl: cannot be read \(.*Permission denied\)"):
+        loaded(name, cache=str(tmp_path / "cache"))
+
+
+def test_a_setting_of_the_tokenizer_makes_other_tokens(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.jsonl", rows(3))
+    keys = []
+    for splits in (False, True):
+        tokenizer = tiny.tokenizer()
+        tokenizer.split_special_tokens = splits
+        chosen = DataOptions(data=name)
+        intake = Intake("sft", demonstration, fitting(LENGTH))
+        keys.append(Preparation(tokenizer, ModelOptions(model="m"), chosen, intake, LENGTH)._key(name, "train"))
+    assert None not in keys and keys[0] != keys[1]
+
+
+def test_a_copy_of_a_file_has_its_tokens_and_its_own_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, cache = [*rows(KEPT), rows(1)[0] | {"rejected": ""}, rows(1)[0]], str(tmp_path / "cache")
+    first = loaded(write(tmp_path / "a.jsonl", found), cache=cache, on_bad_row="drop")
+    copy = loaded(write(tmp_path / "b.jsonl", found), cache=cache, on_bad_row="drop")
+    assert f"tokens of {KEPT + 1:,} groups from" in capsys.readouterr().err
+    assert copy.fingerprint == first.fingerprint
+    assert str(copy.groups[4].group.source) == f"{tmp_path / 'b.jsonl'}:5"
+    report = json.dumps(copy.report.to_json())
+    assert "b.jsonl:2001" in report and "the same as" in report and "a.jsonl" not in report
 
 
 def test_the_command_shows_and_clears_kept_tokens(

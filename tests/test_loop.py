@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,22 @@ def test_the_figures_of_a_likelihood_by_hand() -> None:
     assert step.means["loss"] == pytest.approx(nll, rel=1e-5)
     assert step.means["bits_per_token"] == pytest.approx(nll / math.log(2), rel=1e-5)
     assert step.means["mean_token_accuracy"] == pytest.approx(right / total)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5], ids=["likelihood", "with equation 2"])
+def test_a_demonstration_of_weight_three_is_three_of_weight_one(alpha: float | None) -> None:
+    heavy = [replace(TURNS[0], group=replace(TURNS[0].group, weight=3.0)), *TURNS[1:4]]
+    thrice = [TURNS[0], *TURNS[:4], TURNS[0]]
+    found = []
+    for groups in (heavy, thrice):
+        objective: Objective = Likelihood() if alpha is None else FineTuning(groups, alpha=alpha)
+        rows = groups if alpha is None else [whole(group) for group in groups]
+        found.append(step_of(rows, objective, "rows", 64))
+    one, other = found
+    assert one.result.loss == pytest.approx(other.result.loss, rel=1e-5)
+    assert tiny.distance(one.gradient, other.gradient) < 1e-5
+    assert one.means == pytest.approx(other.means, rel=1e-5)
+    assert step_of(TURNS[:4], Likelihood(), "rows", 64).result.loss != pytest.approx(one.result.loss, rel=1e-3)
 
 
 def test_the_parts_of_a_mix_have_their_shares() -> None:

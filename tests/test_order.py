@@ -85,3 +85,11 @@ def test_what_cannot_be_split() -> None:
     with pytest.raises(InputError, match=r"validation: 1\.0 is no fraction"):
         split([asks("p")], 1.0)
     assert split([asks("p")], 0.0)[1] == []
+
+
+def test_a_prompt_asks_the_same_as_text_and_as_a_turn() -> None:
+    """Of a mixture of both kinds, one must not be held out where the other is trained on."""
+    one, other = Group("1", "why?", ()), Group("2", (Message("user", "why?"),), ())
+    assert asks_of(one) == asks_of(other)
+    assert asks_of(one) != asks_of(Group("3", (Message("system", "why?"),), ()))
+    assert asks_of(one) != asks_of(Group("4", (Message("user", "why?", {"name": "Ann"}),), ()))

@@ -14,7 +14,7 @@ from accord.data.report import BadRows, DataReport, Refusals
 from accord.data.sift import sift
 from accord.data.take import TAKES
 from accord.errors import InputError
-from accord.records import Completion, Group
+from accord.records import Completion, Group, Judgement, Message, Origin
 
 GOOD = {"prompt": "a", "chosen": "b", "rejected": "c"}
 LINE = json.dumps(GOOD)
@@ -93,6 +93,59 @@ def test_whole_surrogate_pairs_are_text(tmp_path: Path) -> None:
 )
 def test_absurd_json_is_refused_not_crashed_on(tmp_path: Path, line: str, what: str) -> None:
     assert bad_rows(file_of(tmp_path, LINE, line))[0].startswith(f":2: {what}")
+
+
+@pytest.mark.parametrize(
+    ("tools", "field", "what"),
+    [
+        ("[" * 100_000, "tools", "nested more than 100 deep"),
+        ('[{"a": "\\ud83d"}]', "tools[0].a", r"lone surrogate \ud83d (half a character)"),
+        ('[{"a": 1, "a": 2}]', "tools[0].a", "duplicate key"),
+        ('[{"a" 1}]', "tools", "not JSON (column 7): Expecting ':' delimiter"),
+    ],
+)
+def test_json_within_a_text_is_read_as_strictly_as_a_line(tmp_path: Path, tools: str, field: str, what: str) -> None:
+    (message,) = bad_rows(file_of(tmp_path, json.dumps({**GOOD, "tools": tools})))
+    assert message.startswith(f":1: {field}: {what}")
+
+
+def test_half_a_character_made_in_python_is_named() -> None:
+    half = "b\ud83d"
+    turns = (Message("user", half),)
+    rows = [
+        {**GOOD, "chosen": half},
+        {"prompt": turns, "completion": [{"role": "assistant", "content": "b"}]},
+        Group("", "p", (Completion(half),)),
+        Group("", turns, (Completion((Message("assistant", "b"),)),)),
+    ]
+    with pytest.raises(BadRows) as caught:
+        list(read_groups(rows))
+    said = [message.split(": lone surrogate")[0] for message in (str(caught.value), *caught.value.others)]
+    fields = ["chosen", "prompt[0].content", "completions[0]", "prompt[0].content"]
+    assert said == [f"<memory>:{i}: {field}" for i, field in enumerate(fields, 1)]
+
+
+def test_a_group_made_of_lists_and_dictionaries_is_a_group() -> None:
+    """What a row of a file may say, a Group made in Python may, too."""
+    asked, said = [{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}]
+    made: Any = [Completion(said), Completion([Message("assistant", "c")])]  # type: ignore[arg-type]
+    loose = Group(7, asked, made, [Judgement(ranks=[2, 1])], tools=[{"name": "look"}])  # type: ignore[arg-type]
+    (group,) = read_groups([loose])
+    first, second = ((Message("assistant", word),) for word in "bc")
+    assert group == Group(
+        "7",
+        (Message("user", "a"),),
+        (Completion(first), Completion(second)),
+        (Judgement(ranks=(2, 1)),),
+        tools=({"name": "look"},),
+        source=Origin("<memory>", 1),
+    )
+
+
+@pytest.mark.parametrize("completion", ["b", None, {"content": "b"}])
+def test_a_group_with_what_is_no_completion_is_named(completion: Any) -> None:
+    with pytest.raises(BadRows, match=r"<memory>:1: completions\[0\]: expected a Completion, got "):
+        list(read_groups([Group("", "a", (completion,))]))
 
 
 def test_brackets_and_digits_within_texts_are_text(tmp_path: Path) -> None:

@@ -145,6 +145,13 @@ def test_cells_of_numbers_and_truths(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_cells_stand_apart_as_the_header_says(tmp_path: Path, mark: str) -> None:
+    text = mark.join(("prompt", "text")) + "\r\n" + mark.join(('"a, b"', f'"c{mark}""d"""')) + "\r\n"
+    path = written(tmp_path / "a.csv", b"\xef\xbb\xbf" + text.encode())
+    assert mappings(path) == [{"prompt": "a, b", "text": f'c{mark}"d"'}]
+
+
 def test_a_text_that_begins_like_json_stays_text(tmp_path: Path) -> None:
     texts = ["[INST] hello", "{}", "[]", "[1, 2]", '{"name": "x"}', '["role"]', "[[1]]"]
     path = written(tmp_path / "a.csv", as_csv([{"prompt": text, "text": text} for text in texts]))
@@ -172,7 +179,7 @@ def test_folder_gives_its_files_in_order_and_says_what_it_left_out(folder: Path)
     ]  # fmt: skip
     assert str(groups[2].source) == f"{folder}/b.jsonl:1"
     (note,) = report.notes
-    assert note == "left out, hidden or of another kind: .hidden.jsonl, README.md, more (3 in all)"
+    assert note == "left out, hidden, of another kind or there already: .hidden.jsonl, README.md, more (3 in all)"
     assert files_of(folder) == [str(folder / name) for name in ("a.jsonl", "b.jsonl", "c.json")]
 
 
@@ -241,3 +248,59 @@ def test_a_row_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "ROW_LIMIT", 2**19)
     with pytest.raises(InputError, match=r"bomb\.jsonl: a row of more than"):
         list(lines.line_rows(blocks(2**22), "bomb.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["a\nb.jsonl", "\x1b[31m.jsonl", "\udcff.jsonl"])
+def test_a_name_that_no_message_could_hold_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    for source in (str(path), str(tmp_path)):
+        with pytest.raises(InputError, match="stand in the name: rename the file") as caught:
+            list(read_groups(source))
+        assert str(caught.value).isprintable()
+
+
+def test_other_names_are_names(tmp_path: Path) -> None:
+    for name in ("--x.jsonl", "[red]x.jsonl", "\u3000\u00e9.jsonl", "a b*.jsonl"):
+        path = tmp_path / name
+        path.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+        (group,) = read_groups(path)
+        assert group.source == (str(path), 1)
+
+
+def test_calls_of_tools_have_the_arguments_that_they_were_given(tmp_path: Path) -> None:
+    """Arrow gives every object the keys of all others, as null."""
+
+    def row(name: str, arguments: dict[str, str]) -> dict[str, Any]:
+        call = {"function": {"name": name, "arguments": arguments}}
+        answer = {"role": "assistant", "content": "", "tool_calls": [call]}
+        tool = {"name": name, "parameters": {"properties": {key: {"type": "string"} for key in arguments}}}
+        return {"messages": [{"role": "user", "content": "a"}, answer], "tools": [tool]}
+
+    table = [row("look", {"city": "Rome"}), row("call", {"number": "1"})]
+    made = datasets.Dataset.from_list(table)
+    made.to_parquet(tmp_path / "a.parquet")
+    made.save_to_disk(tmp_path / "saved")
+    for source in (tmp_path / "a.parquet", tmp_path / "saved"):
+        groups = list(read_groups(source))
+        assert [group.completions[0].content[0].plain() for group in groups] == [one["messages"][1] for one in table]
+        assert [list(group.tools) for group in groups] == [one["tools"] for one in table]
+
+
+def test_a_file_to_which_several_links_lead_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "a"}) + "\n")
+    (tmp_path / "b.jsonl").symlink_to("a.jsonl")
+    (tmp_path / "again").symlink_to(".")
+    for source in (tmp_path, tmp_path / "**" / "*.jsonl"):
+        report = DataReport()
+        (group,) = read_groups(source, report=report)
+        assert group.source.file == str(tmp_path / "a.jsonl") and report.notes
+
+
+def test_names_of_columns_cannot_reach_for_the_terminal() -> None:
+    report = DataReport()
+    list(read_groups([{"text": "a", "\x1b[31m": 1}], report=report))
+    assert report.summary().endswith("ignored columns: '\\x1b[31m'")
+    with pytest.raises(InputError) as caught:
+        list(read_groups([{"\x1b[31m": 1}]))
+    assert str(caught.value).isprintable()

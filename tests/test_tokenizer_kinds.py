@@ -1,6 +1,6 @@
 """Tokenizers of every kind under every template: ids as stock, loss on exactly what the assistant says and its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapes import KINDS, SHAPES, byte_letters, tokenizer
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from accord.data.dialogue import Dialogue, TokenGroup
@@ -204,7 +205,8 @@ def test_a_special_token_that_a_reply_makes_longer() -> None:
 
 
 def test_special_tokens_that_overlap() -> None:
-    """Only the end of a long prompt is searched: it may begin within one of them, where another seems to start."""
+    """Only the end of a long prompt is searched: it may begin within one of them, where another seems to start. What
+    may be a part of two is no place to cut at."""
     names = ("</s>", "<a>", ">b<")
     backend = KINDS["byte-level"](names)
     backend.add_special_tokens([AddedToken(name, normalized=False) for name in names])
@@ -214,7 +216,62 @@ def test_special_tokens_that_overlap() -> None:
         prompt = Rendering("the</s> sky<a>b<" + "x" * filler)
         whole = Rendering(f"{prompt.text} is", after=prompt)
         assert encoder.encode([prompt, whole], [False, False])[1].ids.tolist() == tok(whole.text)["input_ids"]
-    assert encoder.divides
+    assert encoder.divides is None
+
+
+def characters(
+    extra: Sequence[str], special: Sequence[AddedToken], normalizer: Any = None, **names: str
+) -> PreTrainedTokenizerFast:
+    """A token for every character of these, and whole ones for the special tokens."""
+    known = [*dict.fromkeys([*(token.content for token in special), *extra])]
+    backend = Tokenizer(models.BPE({name: i for i, name in enumerate(known)}, []))
+    backend.normalizer = normalizer
+    backend.add_special_tokens(list(special))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def written(tok: PreTrainedTokenizerFast, ids: Any) -> list[str]:
+    return list(tok.convert_ids_to_tokens(list(map(int, ids))))
+
+
+def test_a_token_that_takes_the_start_of_the_next_one_after_the_first_texts() -> None:
+    """`z<` swallows the start of `<u>` in a few texts only, and not in those that are tokenised both ways."""
+    tok = characters("hiyoz<u>", [AddedToken("<u>", special=True, normalized=False)], eos_token="<u>")
+    tok.add_tokens([AddedToken("z<", normalized=False)])
+    encoder = Encoder(tok)
+    for said in ["hi"] * 20 + ["hiz"]:
+        prompt = Rendering(f"<u>{said}<u>")
+        whole = Rendering(f"{prompt.text}yo", after=prompt)
+        assert encoder.encode([prompt, whole], [False, False])[1].ids.tolist() == tok(whole.text)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "typed"), [(normalizers.Lowercase(), "</S>"), (normalizers.NFKC(), "\uff1c/s\uff1e")]
+)
+def test_words_that_only_a_normaliser_makes_a_control_string_stay_words(normalizer: Any, typed: str) -> None:
+    special = [AddedToken(name, special=True, normalized=True) for name in ("</s>", "<u>")]
+    tok = characters("hiyo </s>", special, normalizer, eos_token="</s>")
+    tok.chat_template = "{% for m in messages %}<u>{{ m.content }}</s>{% endfor %}"
+    made = Dialogue(tok).tokens(group_of(turns(f"hi{typed}hi"), reply("yo")))
+    assert written(tok, wholes(made)[0]) == ["<u>", *"hi</s>hi", "</s>", "<u>", *"yo", "</s>"]
+
+
+@pytest.mark.parametrize("end", ["\n\n", "</s>\n"])
+def test_a_control_string_with_white_space_of_its_own_stays_words(end: str) -> None:
+    special = [AddedToken(name, special=True, normalized=False) for name in (end, "<u>")]
+    tok = characters("hiyo</s>\n", special, eos_token=end)
+    tok.chat_template = "{% for m in messages %}<u>{{ m.content }}{{ eos_token }}{% endfor %}"
+    made = Dialogue(tok).tokens(group_of(turns(f"hi{end}hi"), reply("yo")))
+    assert written(tok, wholes(made)[0]) == ["<u>", *f"hi{end}hi", end, "<u>", *"yo", end]
+
+
+def test_bos_is_known_of_a_tokenizer_that_has_no_token_for_letters() -> None:
+    """The prompt keeps its last token, and only the completion is learnt."""
+    tok = characters("1234", [AddedToken(name) for name in ("<s>", "</s>")], bos_token="<s>", eos_token="</s>")
+    tok.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    made = Dialogue(tok).tokens(group_of("12", "34"))
+    assert written(tok, made.prompt) == ["<s>", "1", "2"]
+    assert written(tok, made.completions[0].ids) == ["3", "4", "</s>"] and made.completions[0].loss == ((0, 3),)
 
 
 def test_real_comparisons_are_the_same_both_ways(shared_data: Callable[[str], Path]) -> None:

@@ -37,6 +37,7 @@ class Census:
         self.models: Counter[str] = Counter()
         self.categories: Counter[str] = Counter()
         self.judgements = 0
+        self.unsound = 0  # groups that are only counted
         self.lengths = Measures("characters")
         self.repeats = Repeats()
         self._near = Near() if near else None
@@ -46,6 +47,7 @@ class Census:
         self.source = self.source or group.source.file
         self.holds[holds(group)] += 1
         self.judgements += len(group.judgements)
+        self.unsound += not sound
         self.annotators.update(judgement.annotator for judgement in group.judgements if judgement.annotator)
         self.models.update(completion.model for completion in group.completions if completion.model)
         if group.category:

@@ -31,6 +31,8 @@ def row_findings(group: Group, names: tuple[str, ...] | None = None) -> Iterator
         yield from _sides(group, names)
     if not isinstance(group.prompt, str):
         yield from _odd_roles(group, names)
+    if group.weight != 1.0:
+        yield _of(group, "weighted", "weight", f"{group.weight:g}")
 
 
 def taken_findings(group: Group, taken: Group) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def pairs(group: Judged) -> tuple[Pair, ...]:
     The judgements that order anything share group.weight equally; each of a judgement's C(K,2) pairs has an equal
     part (InstructGPT, Eq. 1). Ties keep their part and give no pair, and neither do two completions of the same text.
     """
-    orders = [(judgement, goodness) for judgement in group.judgements if (goodness := _goodness(judgement))]
+    orders = [(judgement, goodness) for judgement in group.judgements if (goodness := standing(judgement))]
     same, found = group.same, []
     for judgement, goodness in orders:
         every = list(combinations(range(len(goodness)), 2))
@@ -68,7 +68,7 @@ class Ranking(NamedTuple):
 
 def rankings(group: Judged) -> tuple[Ranking, ...]:
     """The order that each judgement gives, where it orders anything; these judgements share group.weight."""
-    orders = [goodness for judgement in group.judgements if (goodness := _goodness(judgement))]
+    orders = [goodness for judgement in group.judgements if (goodness := standing(judgement))]
     orders = [goodness for goodness in orders if len(set(goodness)) > 1]
     ranks = [tuple(1 + sum(other > own for other in goodness) for own in goodness) for goodness in orders]
     return tuple(Ranking(one, group.weight / len(ranks)) for one in ranks)
@@ -81,7 +81,7 @@ def demonstration(group: Group) -> Group:
     """
     if not group.completions:
         raise _unfit(group, "a prompt without a completion is no demonstration")
-    orders = [goodness for judgement in group.judgements if (goodness := _goodness(judgement))]
+    orders = [goodness for judgement in group.judgements if (goodness := standing(judgement))]
     if len(group.completions) == 1:
         if any(judgement.labels == (False,) for judgement in group.judgements):
             raise _unfit(group, "a completion labelled false is no demonstration")
@@ -101,8 +101,8 @@ def document(group: Group) -> Group:
     return replace(best, prompt=(), completions=(Completion(turns, completion.model),))
 
 
-def _goodness(judgement: Judgement) -> Sequence[float] | None:
-    """(K,) higher is better; None if it orders nothing."""
+def standing(judgement: Judgement) -> Sequence[float] | None:
+    """(K,) higher is better, by ranks, else ratings, else labels; None if it says nothing."""
     if judgement.ranks:
         return [-rank for rank in judgement.ranks]
     return judgement.ratings or judgement.labels or None
@@ -112,7 +112,7 @@ def _sides(judgement: Judgement) -> dict[int, bool]:
     """completion -> is it good, for those that are either."""
     if judgement.labels:
         return dict(enumerate(judgement.labels))
-    goodness = _goodness(judgement)
+    goodness = standing(judgement)
     if goodness is None:
         return {}
     mean = math.fsum(goodness) / len(goodness)

@@ -14,6 +14,7 @@ from accord.data.fields import Counted
 from accord.data.lines import BLOCK, RowOrigin, lines
 from accord.data.lists import elements, list_rows
 from accord.data.sources import Source, opened, rows, source_name
+from accord.data.tables import delimited
 from accord.errors import InputError
 from accord.records import Group, Origin
 
@@ -117,12 +118,14 @@ def _records(blocks: Iterable[bytes], name: str) -> Iterator[Piece]:
     """The records of a CSV file; one may run over several lines."""
     taken, number = list[bytes](), 0
 
+    delimiter, found = delimited(lines(blocks, name))
+
     def texts() -> Iterator[str]:
-        for line in lines(blocks, name):
+        for line in found:
             taken.append((line or b"") + b"\n")
             yield taken[-1].decode(errors="replace")
 
-    reader = csv.reader(texts(), strict=True)
+    reader = csv.reader(texts(), strict=True, delimiter=delimiter)
     for cells in reader:
         first, number = number + 1, number + len(taken)
         if cells:

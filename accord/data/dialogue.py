@@ -7,6 +7,7 @@ prompt and completion are two sequences, each as the tokenizer writes it, and no
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,7 +23,7 @@ from accord.data.loss_spans import common, loss_spans, loss_spans_apart
 from accord.data.report import DataReport, Refusals
 from accord.data.template import Template
 from accord.errors import InputError
-from accord.records import Group, Judged, RecordError, Text
+from accord.records import Group, Judged, Message, RecordError, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -298,6 +299,9 @@ class Dialogue:
             self.report.find(Finding("control_string", group.source, AS_WORDS, id=group.id))
         if plan.renderings[0].plain:
             return
+        if turn := _left_out(plan):
+            what = f"the chat template leaves out the words of a {turn.role} turn"
+            self.report.find(Finding("left_out", group.source, what, id=group.id))
         bos = self.tokenizer.bos_token_id
         if any(bos is not None and one.ids[:2].tolist() == [bos, bos] for one in encoded):
             raise self._doubled(plan.group)
@@ -310,6 +314,19 @@ class Dialogue:
             if token in self.encoder.control or str(self.tokenizer.decode([token])).strip():
                 return token in self.encoder.control
         return False
+
+
+def _left_out(plan: _Plan) -> Message | None:
+    """The first turn, but the assistant's, whose words were not written, be it as JSON. Of what an assistant has said
+    earlier some templates leave out the thoughts."""
+    contents = [plan.group.prompt, *(completion.content for completion in plan.group.completions)]
+    texts = [plan.renderings[0].text, *(whole.text for whole in plan.wholes)]
+    for content, text in zip(contents, texts, strict=True):
+        for turn in as_turns(content):
+            said = turn.content.strip()
+            if turn.role != "assistant" and said not in text and json.dumps(said, ensure_ascii=False)[1:-1] not in text:
+                return turn
+    return None
 
 
 def _same(completions: Sequence[Ids]) -> tuple[int, ...]:

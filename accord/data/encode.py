@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,19 +74,35 @@ class Encoder:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._dividers = re.compile("|".join(map(re.escape, self._separate(longest_first))) or "(?!)")
         self.divides: bool | None = None  # whether text between special tokens is known to be tokenised by itself
+        self._disguised = self._normalised()
         self._spelled: dict[str, list[int]] = {}
-        bare, whole = self._probe(add_special_tokens=False), self._probe(add_special_tokens=True)
-        places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
-        self.prefix, self.suffix = whole[: places[0]], whole[places[0] + len(bare) :]
+        self.prefix, self.suffix = self._around()
 
     def _separate(self, contents: Sequence[str]) -> list[str]:
-        """Special tokens that are found in any text before it is normalised, and never as part of another token."""
+        """Special tokens that are found in any text before it is normalised: none that another token holds, or whose
+        first characters may be another's last."""
         added = list(self.tokenizer.added_tokens_decoder.values())
         sure = {token.content for token in added if token.special and not token.normalized and not token.single_word}
+        ends = {token.content[i:] for token in added for i in range(1, len(token.content))}
+        sure = {one for one in sure if ends.isdisjoint(one[:i] for i in range(1, len(one)))}
         return [one for one in contents if one in sure and not any(one in t.content != one for t in added)]
 
-    def _probe(self, *, add_special_tokens: bool) -> list[int]:
-        return list(self.tokenizer("a", add_special_tokens=add_special_tokens)["input_ids"])
+    def _normalised(self) -> set[int]:
+        """Control tokens that other words become, too, as a normaliser writes them: `</S>` in small letters."""
+        if not self.tokenizer.is_fast or getattr(self.tokenizer.backend_tokenizer, "normalizer", None) is None:
+            return set()
+        added = self.tokenizer.added_tokens_decoder
+        return {i for i in self.control if added[i].normalized and i != self.tokenizer.unk_token_id}
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and behind a text, seen at the first one that it has tokens for."""
+        others = (i for i in range(len(self.tokenizer)) if i not in self.control)
+        for text in chain("a", (str(self.tokenizer.decode([i])) for i in others)):
+            bare, whole = (list(self.tokenizer(text, add_special_tokens=on)["input_ids"]) for on in (False, True))
+            places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
+            if bare and places:
+                return whole[: places[0]], whole[places[0] + len(bare) :]
+        raise InputError("the tokenizer has no tokens for any text", where=self.tokenizer.name_or_path)
 
     def find(self, text: str) -> tuple[Span, ...]:
         """The control strings in a text that is all words."""
@@ -168,7 +185,8 @@ class Encoder:
 
     def _encode(self, renderings: Sequence[Rendering], spans: Sequence[bool]) -> list[Encoded]:
         made: list[Encoded | None] = [None] * len(renderings)
-        kinds = [(one.plain, span or bool(one.words), one.target) for one, span in zip(renderings, spans, strict=True)]
+        every = zip(renderings, spans, strict=True)
+        kinds = [(one.plain, span or bool(one.words or self._disguised), one.target) for one, span in every]
         for kind in sorted(set(kinds)):
             places = [i for i, found in enumerate(kinds) if found == kind]
             for i, encoded in zip(places, self._batch([renderings[i] for i in places], *kind), strict=True):
@@ -213,14 +231,14 @@ class Encoder:
 
     def _spell_out(self, rendering: Rendering, encoded: Encoded) -> Encoded:
         """Puts ordinary tokens in the place of each control token that stands for words; all others stay."""
-        if not rendering.words:
+        if not rendering.words and not self._disguised:
             return encoded
         assert encoded.start is not None and encoded.end is not None
         ids, places = list[int](), list[Span]()
         for token, *place in zip(encoded.ids.tolist(), encoded.start.tolist(), encoded.end.tolist(), strict=True):
             start, end = place
             text = rendering.text[start:end]
-            if self.control.get(token) == text.strip() and any(a < end and start < b for a, b in rendering.words):
+            if token in self.control and start < end and self._is_said(token, text, start, rendering.words):
                 spelled = self._spell(text, token)
                 ids += spelled
                 places += [(start, end)] * len(spelled)
@@ -229,6 +247,12 @@ class Encoder:
                 places.append((start, end))
         at = np.asarray(places, dtype=np.int32).reshape(-1, 2)
         return Encoded(np.asarray(ids, dtype=np.int32), at[:, 0], at[:, 1])
+
+    def _is_said(self, control: int, text: str, start: int, words: Sequence[Span]) -> bool:
+        """Whether a control token that stands for this text, white space around it included, is somebody's words."""
+        if self.control[control].strip() != text.strip():
+            return control in self._disguised
+        return any(a < start + len(text) and start < b for a, b in words)
 
     def _spell(self, text: str, control: int) -> list[int]:
         """The ids of a control string as words: without the control token itself."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from accord.data.findings import DROP
+from accord.data.strict_json import Flawed, value_of
 from accord.records import ROLES, Completion, Group, Judgement, Message, Origin, RecordError, Text, Turns
 
-DROP = "drop the row, or run with --on_bad_row drop"
 T = TypeVar("T")
 KNOWN_ROLES = {role: role for role in ROLES}
 
@@ -67,6 +67,15 @@ class Row:
         if not isinstance(value, str):
             raise self.error(field, f"expected text, got {kind(value)}")
         return value
+
+    def json(self, field: str, text: str) -> Any:
+        """What a text of JSON says, read as strictly as a line."""
+        try:
+            return value_of(text.encode(errors="surrogatepass"))
+        except Flawed as flaw:
+            within = flaw.field and f"{'' if flaw.field[0] == '[' else '.'}{flaw.field}"
+            what = flaw.what if flaw.place is None else f"not JSON (column {flaw.place + 1}): {flaw.what}"
+            raise self.error(field + within, what, finding=flaw.finding) from None
 
     def objects(self, name: str) -> list[tuple[str, Mapping[str, Any]]]:
         """(field, object) for each entry of a list of objects."""
@@ -214,10 +223,7 @@ class Row:
         """A list of tool schemas, or that list as JSON text (tables whose columns have one type keep it so)."""
         value = self.columns.get(name)
         if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except ValueError as error:
-                raise self.error(name, f"not JSON: {error}") from error
+            value = self.json(name, value) if value.strip() else None
         if value is None:
             return ()
         if not isinstance(value, list | tuple):

@@ -50,6 +50,7 @@ FINDINGS: dict[str, Kind] = {
         "wwwwwww", "turns that do not alternate between user and assistant", "look at it: templates differ in them"),
     "several_turns": Kind(
         "..www.w", "compared completions that differ before their last turn", "compare single replies to one prompt"),
+    "weighted": Kind("w......", "a weight, which packed texts do not have", "give its source a weight in a mixture"),
     # of rows together
     "duplicate": Kind("wwwwwww", "the same prompt with the same completions again", "keep one of them"),
     "near_duplicate": Kind("wwwwwww", "nearly the same text as another row", "keep one of them"),
@@ -66,6 +67,8 @@ FINDINGS: dict[str, Kind] = {
         "eeeeeee", "turns that the chat template refuses", "drop the row, or another template: --chat_template FILE"),
     "not_prefix": Kind(
         "eeeeeee", "a prompt that the template writes anew before a reply", "--chat_template FILE"),
+    "left_out": Kind(
+        "wwwwwww", "a turn of which the chat template writes nothing", "--chat_template FILE, or take the turn out"),
     "double_bos": Kind("eeeeeee", "BOS twice at the start", "--chat_template FILE, or take BOS out of the text"),
     "no_end": Kind(
         "wwwww..", "a completion that ends without a special token: no end can be learnt", "--chat_template FILE"),

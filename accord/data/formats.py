@@ -8,12 +8,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from accord.data import alpaca, parts, plain_formats, rated_formats, sharegpt, whole_formats
-from accord.data.fields import DROP, Row
+from accord.data.fields import Row, kind
 from accord.data.held import lost, said_beyond
 from accord.data.join import By, join
 from accord.data.parts import CannotHold, Parts
 from accord.data.plain_formats import PAIR, Columns
-from accord.records import Group, Origin, RecordError
+from accord.data.strict_json import flaw_of, record_error
+from accord.records import Completion, Group, Judgement, Origin, RecordError, Text
 
 EVERYWHERE = ("id", "category", "tools", "weight")
 ALIKE = 0.8  # how alike (difflib's ratio) a misnamed column must be to be taken for a known one
@@ -60,7 +61,8 @@ FORMATS = {
         ("prompt", "completions", "judgements"), ("models",),
         plain_formats.whole_group, parts.whole, plain_formats.group_rows),
     "conversation": Format(
-        "a conversation: the prompt is all turns before the first assistant turn", ("messages",), ("model",),
+        "a conversation: the prompt is all turns before the first assistant turn; with a `label`, before the last turn",
+        ("messages",), ("label", *SINGLE),
         plain_formats.conversation, parts.as_good, plain_formats.conversation_rows),
     "document": Format(
         "a document", ("text",), (), plain_formats.document, parts.as_text, plain_formats.document_rows),
@@ -101,6 +103,7 @@ FORMATS = {
         rated_formats.helpsteer, parts.answered, rated_formats.helpsteer_rows, join="prompt"),
 }
 # fmt: on
+COMMON = ("comparison", "demonstration", "ranking", "conversation", "document")  # named where no format is known
 BARE = ("prompt",)  # needs so little that it is no rival of any other
 
 
@@ -140,27 +143,31 @@ def _told_apart(best: Format, columns: Mapping[str, Any], origin: Origin, implic
 
 
 def _misnamed(column: str, have: set[str]) -> str | None:
-    """The unknown column that was probably meant to be this one."""
+    """The unknown column that was probably meant to be this one; None where two may be (output_1 and output_2)."""
     known = {name for form in FORMATS.values() for name in (*form.needs, *form.takes)} | set(EVERYWHERE)
     unknown = {name.casefold().strip(): name for name in sorted(have - known)}
-    close = get_close_matches(column, unknown, n=1, cutoff=ALIKE)
-    return unknown[close[0]] if close else None
+    close = get_close_matches(column, unknown, n=2, cutoff=ALIKE)
+    return unknown[close[0]] if len(close) == 1 else None
 
 
 def _lacking(form: Format | None, have: set[str], origin: Origin) -> RecordError:
     """The error for a row with too few columns: names the one that lacks, and the likely cause."""
-    if form is None:
-        known = "; ".join(dict.fromkeys(" + ".join(other.needs) for other in FORMATS.values()))
-        what = f"no known columns (there are: {', '.join(sorted(have)) or 'none'})"
-        return RecordError(what, origin=origin, fix=f"rename them to one of: {known}")
-    lacks = next(column for column in form.needs if column not in have)
+    lacks = next((column for column in form.needs if column not in have), "") if form else ""
     if meant := _misnamed(lacks, have):
         return RecordError(f"missing; there is {meant!r}", origin=origin, field=lacks, fix=f"rename it to {lacks!r}")
-    beside = ", ".join(column for column in form.needs if column in have)
+    beside = ", ".join(column for column in form.needs if column in have) if form else ""
+    if not beside:
+        known = "; ".join(" + ".join(FORMATS[name].needs) for name in COMMON)
+        what = f"no known columns (there are: {', '.join(map(_shown, sorted(have))) or 'none'})"
+        return RecordError(what, origin=origin, fix=f"rename them to one of: {known} (all: docs/data.md)")
     fix = f"add a column {lacks!r}"
     if lacks == "helpfulness":
         fix += ", or rename 'response' to 'completion'"
     return RecordError(f"missing (beside {beside})", origin=origin, field=lacks, fix=fix)
+
+
+def _shown(column: str) -> str:
+    return column if column.isprintable() else repr(column)
 
 
 def to_group(form: Format, columns: Mapping[str, Any], origin: Origin) -> Group:
@@ -230,32 +237,30 @@ def ignored(form: Format, columns: Mapping[str, Any]) -> list[str]:
 
 def check_group(group: Group, origin: Origin) -> Group:
     """A Group made in Python, held to the same rules as a row of a file. RecordError as there."""
-    row = Row({"weight": group.weight}, origin)
-    row.text_or_turns("prompt", group.prompt)
-    for i, completion in enumerate(group.completions):
-        field = f"completions[{i}]"
-        row.as_reply(field, row.text_or_turns(field, completion.content, like=group.prompt))
-    for i, judgement in enumerate(group.judgements):
-        _check_judgement(
-            row.within(f"judgements[{i}]", _entries(judgement)), f"judgements[{i}]", len(group.completions)
-        )
-    row.weight("weight")
-    source = group.source if group.source.line else origin
-    return replace(group, id=group.id or str(origin.line), source=source)
+    common = {name: getattr(group, name) or None for name in ("id", "category", "tools")}
+    row = Row({**common, "weight": group.weight}, origin)
+    prompt = row.text_or_turns("prompt", group.prompt)
+    completions = tuple(_completion(row, i, one, prompt) for i, one in enumerate(group.completions))
+    judgements = tuple(_said(row, i, one, len(completions)) for i, one in enumerate(group.judgements))
+    names = [(*(one.model for one in completions), *(one.annotator for one in judgements))]
+    texts = {"prompt": prompt, "completions": [one.content for one in completions], **common, "names": names}
+    if flaw := flaw_of(texts):
+        raise record_error(flaw, b"", origin)
+    made = row.group(prompt, (), *judgements)
+    return replace(made, completions=completions, source=group.source if group.source.line else origin)
 
 
-def _entries(judgement: Any) -> dict[str, Any]:
-    return {name: getattr(judgement, name) for name in type(judgement).__slots__}
+def _completion(row: Row, i: int, completion: object, prompt: Text) -> Completion:
+    field = f"completions[{i}]"
+    if not isinstance(completion, Completion):
+        raise row.error(field, f"expected a Completion, got {kind(completion)}", "give Completion(text)")
+    content = row.as_reply(field, row.text_or_turns(field, completion.content, like=prompt))
+    return replace(completion, content=content)
 
 
-def _check_judgement(row: Row, field: str, k: int) -> None:
-    row.ranks(f"{field}.ranks", k)
-    row.numbers(f"{field}.ratings", k)
-    row.flags(f"{field}.labels", k)
-    row.number(f"{field}.margin")
-    aspects = row.within(f"{field}.aspects", row.columns[f"{field}.aspects"])
-    for name in aspects.columns:
-        aspects.numbers(name, k)
-
-
-__all__ = ["DROP", "FORMATS", "Format", "check_group", "find_format", "ignored", "to_group", "to_rows"]
+def _said(row: Row, i: int, judgement: object, k: int) -> Judgement:
+    field = f"judgements[{i}]"
+    if not isinstance(judgement, Judgement):
+        raise row.error(field, f"expected a Judgement, got {kind(judgement)}", "give Judgement(ranks=(1, 2))")
+    entries = {name: getattr(judgement, name) for name in Judgement.__slots__}
+    return plain_formats.judgement(row, field, entries, k)

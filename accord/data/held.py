@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accord.data.choose import standing
 from accord.data.join import permuted
-from accord.data.parts import PLURALS, CannotHold, standing
+from accord.data.parts import PLURALS, CannotHold
 from accord.records import Completion, Group, Judgement, Message, Text
 
 BORDER = "where the prompt ends"
@@ -90,7 +91,7 @@ def _calls(extra: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments)
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass  # then it is compared as text
         found.append((inner.get("name"), arguments))
     return found

@@ -57,7 +57,11 @@ def places(asks: npt.NDArray[np.uint8], at: int = 0) -> npt.NDArray[np.float64]:
 
 
 def asks(group: Group) -> bytes:
-    """ASKS bytes: equal if and only if two groups ask the same. A document, which has no prompt, stands for itself."""
-    content = group.prompt or [completion.content for completion in group.completions]
+    """ASKS bytes: equal if and only if two groups ask the same. A document, which has no prompt, stands for itself; a
+    user's only turn asks what it asks as plain text."""
+    content: object = group.prompt or [completion.content for completion in group.completions]
+    if not isinstance(group.prompt, str) and [turn.role for turn in group.prompt] == ["user"]:
+        (turn,) = group.prompt
+        content = content if turn.extra else turn.content
     text = json.dumps(content, default=lambda message: message.plain(), sort_keys=True)
     return hashlib.sha256(f"0:{text}".encode()).digest()[:ASKS]

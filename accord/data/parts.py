@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from accord.data import choose
+from accord.data.join import permuted
 from accord.records import Group, Judgement, RecordError
 
 AS_PAIRS = "rankings of more than two completions: written as their pairs"
@@ -27,13 +28,6 @@ class Parts(NamedTuple):
 
     groups: list[Group]
     lost: tuple[str, ...] = ()
-
-
-def standing(judgement: Judgement) -> Sequence[float] | None:
-    """(K,) higher is better, by ranks, else ratings, else labels; None if it says nothing."""
-    if judgement.ranks:
-        return [-rank for rank in judgement.ranks]
-    return judgement.ratings or judgement.labels or None
 
 
 def whole(group: Group) -> Parts:
@@ -61,7 +55,7 @@ def as_pairs(group: Group) -> Parts:
     if len(group.completions) > 2:
         made = _numbered(group, list(_pairs(group)), "nothing that prefers one completion")
         return Parts(made, (AS_PAIRS, *_said(group, MARGIN)))
-    kept = tuple(one for one in group.judgements if len(set(standing(one) or ())) > 1)
+    kept = tuple(one for one in group.judgements if len(set(choose.standing(one) or ())) > 1)
     if not kept:
         raise CannotHold("nothing that prefers one completion")
     if len(kept) == len(group.judgements):
@@ -70,12 +64,12 @@ def as_pairs(group: Group) -> Parts:
 
 
 def _pairs(group: Group) -> Iterator[Group]:
-    orders = [judgement for judgement in group.judgements if standing(judgement)]
+    orders = [judgement for judgement in group.judgements if choose.standing(judgement)]
     for judgement in orders:
         alone = replace(group, judgements=(judgement,), weight=group.weight / len(orders))
         for pair in choose.pairs(alone):
             places = (pair.chosen, pair.rejected)
-            said = replace(_of(judgement, places), ranks=(1, 2), labels=None, margin=None)
+            said = replace(permuted(judgement, places), ranks=(1, 2), labels=None, margin=None)
             completions = tuple(group.completions[place] for place in places)
             yield replace(alone, completions=completions, judgements=(said,), weight=pair.weight)
 
@@ -92,7 +86,7 @@ def as_labels(group: Group) -> Parts:
 
 
 def _labelled(group: Group) -> Iterator[Group]:
-    orders = [judgement for judgement in group.judgements if standing(judgement)]
+    orders = [judgement for judgement in group.judgements if choose.standing(judgement)]
     for judgement in orders:
         alone = replace(group, judgements=(judgement,), weight=group.weight / len(orders))
         for place, label, weight in choose.labelled(alone):
@@ -150,14 +144,3 @@ def _numbered(group: Group, made: list[Group], nothing: str) -> list[Group]:
     if not made:
         raise CannotHold(nothing)
     return [replace(one, id=f"{group.id}.{number}") for number, one in enumerate(made, 1)]
-
-
-def _of(judgement: Judgement, places: Sequence[int]) -> Judgement:
-    """What it says of these completions."""
-    return replace(
-        judgement,
-        ranks=judgement.ranks and tuple(judgement.ranks[place] for place in places),
-        ratings=judgement.ratings and tuple(judgement.ratings[place] for place in places),
-        labels=judgement.labels and tuple(judgement.labels[place] for place in places),
-        aspects={name: tuple(values[place] for place in places) for name, values in judgement.aspects.items()},
-    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from accord.data.choose import standing
 from accord.data.fields import Row
-from accord.data.parts import CannotHold, standing
+from accord.data.parts import CannotHold
 from accord.records import Group, Judgement, Message, Text, Turns
 
 Columns = dict[str, Any]
@@ -129,11 +130,11 @@ def whole_group(row: Row) -> Group:
     prompt = row.content("prompt")
     completions = row.replies("completions", like=prompt)
     k = len(completions)
-    judgements = tuple(_judgement(row, field, value, k) for field, value in row.objects("judgements"))
+    judgements = tuple(judgement(row, field, value, k) for field, value in row.objects("judgements"))
     return row.group(prompt, completions, *judgements, models=row.words("models", k))
 
 
-def _judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgement:
+def judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgement:
     """One entry of `judgements`."""
     inner = row.within(field, value)
     if unknown := [name for name in value if name not in Judgement.__slots__]:
@@ -166,16 +167,36 @@ def _texts(group: Group) -> Columns:
 
 
 def conversation(row: Row) -> Group:
-    """The prompt is all turns before the first assistant turn; the rest is the one completion."""
-    prompt, (completion,) = divided(row, "messages", row.turns("messages", row.needed("messages")))
-    return single(row, prompt, completion, None)
+    """The prompt is all turns before the first assistant turn; the rest is the one completion. A label is of the last
+    turn: then the prompt is all before it."""
+    turns = row.turns("messages", row.needed("messages"))
+    label = row.flag("label")
+    prompt, (completion,) = divided(row, "messages", turns) if label is None else last_of(row, "messages", turns)
+    return single(row, prompt, completion, label)
+
+
+def last_of(row: Row, field: str, turns: Turns) -> tuple[Turns, tuple[Turns]]:
+    """A conversation as a prompt and its last turn, of which a label speaks."""
+    if len(turns) < 2:
+        raise row.error(field, "one turn; a prompt and a reply are needed")
+    return turns[:-1], (reply_of(row, field, turns[-1:]),)
 
 
 def divided(row: Row, field: str, turns: Turns) -> tuple[Turns, tuple[Turns]]:
-    """A conversation as a prompt and one completion, which begins with the first assistant turn."""
-    first = next((i for i, message in enumerate(turns) if message.role == "assistant"), len(turns))
-    if first == len(turns):
+    """A conversation as a prompt and one completion, which begins with the first assistant turn.
+
+    Turns of weight 0, as OpenAI's files have them, are not learnt: the first ones belong to the prompt.
+    """
+    said = [i for i, message in enumerate(turns) if message.role == "assistant"]
+    if not said:
         raise row.error(field, "no assistant turn")
+    unlearnt = [i for i in said if turns[i].extra.get("weight") == 0]
+    first = next((i for i in said if i not in unlearnt), len(turns))
+    if unlearnt and unlearnt[-1] > first:
+        fix = "split the conversation before that turn"
+        raise row.error(f"{field}[{unlearnt[-1]}].weight", "0 after a turn that is learnt", fix)
+    if first == len(turns):
+        raise row.error(field, "no assistant turn of a weight above 0")
     if first == 0:
         raise row.error(field, "starts with an assistant turn", "put a user or system turn before it")
     return turns[:first], (reply_of(row, field, turns[first:]),)

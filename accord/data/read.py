@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from accord.data.fields import DROP, kind
+from accord.data.fields import kind
+from accord.data.findings import DROP
 from accord.data.formats import Format, check_group, find_format, ignored, to_group
 from accord.data.ids import Ids
 from accord.data.join import MOST, given_id, join, shared
@@ -87,6 +88,7 @@ class _Groups:
         """The one group of these rows, or each by itself where they do not fit together; each id once."""
         whole = join(held, named=given) if len(held) > 1 else None
         if whole is not None:
+            self.report.joined += len(held) - 1
             self.report.note(JOINED, where=str(whole.source))
         for group in held if whole is None else [whole]:
             try:

@@ -54,10 +54,12 @@ class LengthCount:
 class DataReport:
     """Counts of rows. `dropped` maps a reason to the rows dropped for it; `ignored` names the unknown columns.
 
+    joined: rows that became a part of the group of the row before; the group is kept, or dropped, as one.
     findings: by name, what the table of findings calls a warning.
     """
 
     read: int = 0
+    joined: int = 0
     dropped: dict[str, list[Dropped]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: dict[str, Note] = field(default_factory=dict)
@@ -66,14 +68,17 @@ class DataReport:
 
     @property
     def kept(self) -> int:
-        return self.read - sum(map(len, self.dropped.values()))
+        """Groups."""
+        return self.read - self.joined - sum(map(len, self.dropped.values()))
 
     def drop(self, reason: str, *, where: str, id: str, why: str = "") -> None:
         """Counts one dropped row under `reason`; `why` is the reason with this row's particulars."""
         self.dropped.setdefault(reason, []).append(Dropped(where, id, why or reason))
 
     def ignore(self, columns: Iterable[str]) -> None:
-        self.ignored.extend(name for name in columns if name not in self.ignored)
+        """Names of columns may be anything: what would move the cursor or colour the terminal is written out."""
+        shown = (name if name.isprintable() else repr(name) for name in columns)
+        self.ignored.extend(name for name in shown if name not in self.ignored)
 
     def refuse(self, error: RecordError, *, id: str) -> None:
         """Drops the row that the error is about."""
@@ -109,6 +114,7 @@ class DataReport:
         lengths = self.lengths
         return {
             "read": self.read,
+            "joined": self.joined,
             "kept": self.kept,
             "dropped": {reason: [row._asdict() for row in rows] for reason, rows in self.dropped.items()},
             "ignored_columns": self.ignored,
@@ -123,6 +129,7 @@ class DataReport:
         lengths = found["lengths"]
         return cls(
             read=found["read"],
+            joined=found["joined"],
             dropped={reason: [Dropped(**row) for row in rows] for reason, rows in found["dropped"].items()},
             ignored=list(found["ignored_columns"]),
             notes={text: Note(note["count"], note["first"]) for text, note in found["notes"].items()},
@@ -135,7 +142,7 @@ class DataReport:
         """The counts of several sources together."""
         if len(reports) == 1:
             return reports[0]
-        whole = cls(read=sum(report.read for report in reports))
+        whole = cls(read=sum(report.read for report in reports), joined=sum(report.joined for report in reports))
         for report in reports:
             for reason, rows in report.dropped.items():
                 whole.dropped.setdefault(reason, []).extend(rows)
@@ -152,7 +159,9 @@ class DataReport:
     def summary(self) -> str:
         """One line: `1776 read, 1771 kept, 5 dropped (empty text: 4, not JSON: 1 (line 7)); ignored columns: flags`."""
         reasons = ", ".join(f"{reason}: {len(rows)}{_lines(rows)}" for reason, rows in self.dropped.items())
-        line = f"{self.read} read, {self.kept} kept, {self.read - self.kept} dropped" + (reasons and f" ({reasons})")
+        joined = f", {self.joined} joined to the row before" if self.joined else ""
+        dropped = sum(map(len, self.dropped.values()))
+        line = f"{self.read} read{joined}, {self.kept} kept, {dropped} dropped" + (reasons and f" ({reasons})")
         if self.lengths and self.lengths.cut:
             line += f"; {self.lengths.cut} prompts cut"
         return line + ("; ignored columns: " + ", ".join(self.ignored) if self.ignored else "")
@@ -224,6 +233,6 @@ class Refusals:
             self.close()
 
     def close(self) -> None:
-        """Raises BadRows if there was any."""
+        """Raises BadRows if there was any, in the order of the file."""
         if self.errors:
-            raise BadRows(self.errors)
+            raise BadRows(sorted(self.errors, key=lambda error: error.origin or Origin("", 0)))

@@ -8,7 +8,18 @@ from typing import Any
 
 from accord.data.fields import Row, kind
 from accord.data.parts import CannotHold
-from accord.data.plain_formats import Columns, divided, joined, pair, pair_rows, reply_of, single, single_rows, turns_of
+from accord.data.plain_formats import (
+    Columns,
+    divided,
+    joined,
+    last_of,
+    pair,
+    pair_rows,
+    reply_of,
+    single,
+    single_rows,
+    turns_of,
+)
 from accord.records import Group, Message, Turns
 
 SPEAKERS = {
@@ -33,10 +44,8 @@ def sharegpt(row: Row) -> Group:
 
 def sharegpt_unpaired(row: Row) -> Group:
     """kto_tag says that the last turn is good or bad; the prompt is what stands before it."""
-    turns = _conversation(row)
-    if len(turns) < 2:
-        raise row.error("conversations", "one turn; a prompt and a reply are needed")
-    return single(row, turns[:-1], reply_of(row, "conversations", turns[-1:]), row.flag("kto_tag"))
+    prompt, (completion,) = last_of(row, "conversations", _conversation(row))
+    return single(row, prompt, completion, row.flag("kto_tag"))
 
 
 def sharegpt_comparison(row: Row) -> Group:
@@ -78,10 +87,7 @@ def _turn(row: Row, field: str, value: Mapping[str, Any]) -> Message:
 
 def _calls(row: Row, field: str, words: str) -> list[dict[str, Any]]:
     """JSON of {"name", "arguments"}, or a list of such objects, as chat templates take them."""
-    try:
-        found = json.loads(words)
-    except ValueError as error:
-        raise row.error(field, f"not JSON: {error}") from error
+    found = row.json(field, words)
     calls = found if isinstance(found, list) else [found]
     if not calls or any(not isinstance(call, dict) or not {"name", "arguments"} == set(call) for call in calls):
         raise row.error(field, "expected JSON of a call: an object with name and arguments, or a list of them")
@@ -139,5 +145,5 @@ def call_of(call: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(arguments, str):
             arguments = json.loads(arguments)
         return {"name": inner["name"], "arguments": arguments}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise CannotHold("a call of tools that is no name and arguments") from None

@@ -17,7 +17,8 @@ from accord.data.fields import Counted
 from accord.data.lines import BLOCK, Raw, RowOrigin, line_rows
 from accord.data.lists import list_rows
 from accord.data.report import DataReport
-from accord.data.tables import csv_rows, parquet_rows
+from accord.data.strict_json import flaw_of, record_error
+from accord.data.tables import csv_rows, from_arrow, parquet_rows
 from accord.errors import InputError
 from accord.records import Group, Origin
 
@@ -25,6 +26,7 @@ PACKED = ("", ".gz", ".zst")
 ENDINGS = (*(kind + packed for kind in (".jsonl", ".json", ".csv") for packed in PACKED), ".parquet")
 SPLIT = re.compile(r"(?:^|[-_.])(train|test|validation|valid|val|dev|eval)(?=[-_.])", re.IGNORECASE)
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+UNSAID = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")  # no message and no report could hold it
 NAMED = 10  # files left out that a note names
 
 Source = str | os.PathLike[str] | Iterable[Group | Mapping[str, Any]]
@@ -41,7 +43,7 @@ def rows(source: Source, *, split: str = "train", report: DataReport | None = No
     InputError: no such source, not readable, or a file that is broken beyond its rows.
     """
     if not isinstance(source, str | os.PathLike):
-        return ((Origin("<memory>", i), row) for i, row in enumerate(source, 1))
+        return (_from_memory(row, Origin("<memory>", i)) for i, row in enumerate(source, 1))
     name = os.fspath(source)
     if files := files_of(name, report=report):
         return file_rows(name) if files == [name] else _several(files)
@@ -50,6 +52,12 @@ def rows(source: Source, *, split: str = "train", report: DataReport | None = No
     if name.lower().endswith(ENDINGS) or not HUB_NAME.fullmatch(name):
         raise InputError("no such file", where=name, fix="check the path")
     return _data_set_rows(name, split)
+
+
+def _from_memory(row: object, origin: Origin) -> Raw:
+    """A text made in Python may hold half a character; of a Group, accord.data.formats looks at that."""
+    flaw = flaw_of(row) if isinstance(row, Mapping) else None
+    return origin, row if flaw is None else record_error(flaw, b"", origin)
 
 
 def files_of(source: Source, *, report: DataReport | None = None) -> list[str]:
@@ -80,15 +88,16 @@ def _in_folder(folder: Path, report: DataReport | None) -> list[str]:
 
 
 def _readable(found: list[str], where: str, report: DataReport | None) -> list[str]:
-    """Those that are files of a known kind and not hidden."""
-    files = [name for name in found if _is_data(Path(name))]
+    """Those that are files of a known kind and not hidden, each once, whatever links lead to it."""
+    first = {os.path.realpath(name): name for name in reversed(found)}
+    files = [name for name in found if _is_data(Path(name)) and first[os.path.realpath(name)] == name]
     if not files:
         what = "holds no file that can be read" if found or Path(where).is_dir() else "no such file"
         raise InputError(what, where=where, fix="files ending in " + ", ".join(ENDINGS))
     others = [Path(name).name for name in found if name not in set(files)]
     if others and report is not None:
         names = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
-        report.note(f"left out, hidden or of another kind: {names} ({len(others)} in all)", where=where)
+        report.note(f"left out, hidden, of another kind or there already: {names} ({len(others)} in all)", where=where)
     return files
 
 
@@ -110,6 +119,9 @@ def _several(files: list[str]) -> Iterator[Raw]:
 def file_rows(name: str) -> Iterator[Raw]:
     """The rows of one file, by its ending; where that says JSON, the first character tells lines from one list."""
     kind = name.lower()
+    if UNSAID.search(name):
+        what = "a control character, a line break or bytes that are not UTF-8 stand in the name"
+        raise InputError(what, where=repr(name), fix="rename the file")
     if not kind.endswith(ENDINGS):
         raise InputError("unknown kind of file", where=name, fix="a name ending in " + ", ".join(ENDINGS))
     try:
@@ -158,7 +170,7 @@ def _data_set_rows(name: str, split: str, *, saved: bool = False) -> Iterator[Ra
     except (OSError, ValueError, KeyError, ImportError, datasets.exceptions.DatasetsError) as error:
         what = f"neither a file nor a data set that can be loaded ({type(error).__name__}: {_one_line(error)})"
         raise InputError(what, where=name, fix="check the path, the name, the split and HF_HUB_OFFLINE") from error
-    return ((RowOrigin(name, i), row) for i, row in enumerate(table, 1))
+    return ((RowOrigin(name, i), from_arrow(row)) for i, row in enumerate(table, 1))
 
 
 def _one_line(error: Exception) -> str:

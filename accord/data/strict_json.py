@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
-from accord.data.fields import DROP
+from accord.data.findings import DROP
 from accord.data.report import Particular
-from accord.records import Origin, RecordError
+from accord.records import Message, Origin, RecordError
 
 DEPTH_LIMIT = 100  # lists and objects within each other; Python's own limit, 1000, would be met in later walks
 VALUE_LIMIT = 1_000_000  # values of one row: `{}` is 2 bytes of a file and 64 of memory
@@ -40,7 +41,7 @@ def value_of(data: bytes) -> Any:
     except _Twice:
         value = _marked(text)
     half = b"\\u" in data and (b"\\ud" in data or b"\\uD" in data)
-    if half and (flaw := _flaw(value, "")):
+    if half and (flaw := flaw_of(value)):
         raise flaw
     return value
 
@@ -132,24 +133,26 @@ def _marked(text: str) -> Any:
         value = _MARKING.decode(text)
     except JSONDecodeError as error:
         raise Flawed("broken_json", error.msg, place=error.pos, reason="not JSON") from error
-    flaw = _flaw(value, "")
+    flaw = flaw_of(value)
     assert flaw is not None
     raise flaw
 
 
-def _flaw(value: object, field: str) -> Flawed | None:
+def flaw_of(value: object, field: str = "") -> Flawed | None:
     """The first duplicate key, or half a character (a lone surrogate), and in which field."""
+    if isinstance(value, Message):
+        value = value.plain()
     if isinstance(value, str):
         half = None if value.isascii() else next((c for c in value if "\ud800" <= c <= "\udfff"), None)
         what = half and f"lone surrogate \\u{ord(half):04x} (half a character)"
         return Flawed("lone_surrogate", what, field=field) if what else None
     if isinstance(value, _Marked):
         return Flawed("duplicate_key", "duplicate key", field=".".join(filter(None, (field, value.twice))))
-    if isinstance(value, list):
-        flaws = (_flaw(item, f"{field}[{i}]") for i, item in enumerate(value))
-    elif isinstance(value, dict):
+    if isinstance(value, list | tuple):
+        flaws = (flaw_of(item, f"{field}[{i}]") for i, item in enumerate(value))
+    elif isinstance(value, Mapping):
         prefix = field and field + "."
-        flaws = (_flaw(key, field) or _flaw(item, prefix + key) for key, item in value.items())
+        flaws = (flaw_of(key, field) or flaw_of(item, f"{prefix}{key}") for key, item in value.items())
     else:
         return None
     return next((flaw for flaw in flaws if flaw), None)

@@ -5,11 +5,13 @@ G groups with C completions, L stretches of loss and N tokens in all, in the ord
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -38,18 +40,21 @@ class Columns(NamedTuple):
 
 
 class Recorded:
-    """A group without its texts, read from its JSON when something of it is asked for."""
+    """A group without its texts, read from its JSON when something of it is asked for.
 
-    __slots__ = ("_data", "_said")
+    names: what files that are named there are called now, where that is something else.
+    """
 
-    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
-        self._data = data
+    __slots__ = ("_data", "_names", "_said")
+
+    def __init__(self, data: npt.NDArray[np.uint8], names: Mapping[str, str]) -> None:
+        self._data, self._names = data, names
         self._said: Said | None = None
 
     @property
     def said(self) -> Said:
         if self._said is None:
-            self._said = said_from(json.loads(self._data.tobytes()))
+            self._said = said_from(json.loads(self._data.tobytes()), self._names)
         return self._said
 
     @property
@@ -89,10 +94,11 @@ def said_to_json(said: Judged) -> dict[str, Any]:
     return found | {key: value for key, value in rest.items() if value not in (None, 1.0)}
 
 
-def said_from(found: Mapping[str, Any]) -> Said:
-    """The reverse of `said_to_json`."""
+def said_from(found: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})) -> Said:
+    """The reverse of `said_to_json`. names: as in `Recorded`."""
     judgements = tuple(Judgement(**_tuples(row)) for row in found["judgements"])
     file, line, *counts = found["source"]
+    file = names.get(file, file)
     source = RowOrigin(file, line) if counts == [ROWS] else Origin(file, line)
     return Said(found["id"], judgements, found.get("weight", 1.0), found.get("category"), source, tuple(found["same"]))
 
@@ -155,28 +161,36 @@ class Writer:
 
 
 class Table(NamedTuple):
-    """Columns, and what they count: ids (N,) int32, said: the groups' words as JSON in UTF-8."""
+    """Columns, and what they count: ids (N,), said: the groups' words as JSON in UTF-8. names: as in `Recorded`."""
 
     columns: Columns
     ids: npt.NDArray[np.int32]
     said: npt.NDArray[np.uint8]
+    names: Mapping[str, str] = MappingProxyType({})
 
     def groups(self) -> list[TokenGroup]:
         """(G,) Their tokens are views of `ids`; what was said is read when it is asked for."""
-        return list(self._groups())
+        collects = gc.isenabled()
+        gc.disable()  # nothing here is garbage, and looking for it takes three times as long as all the rest
+        try:
+            return list(self._groups())
+        finally:
+            if collects:
+                gc.enable()
 
     def _groups(self) -> Iterator[TokenGroup]:
         columns, at, words = self.columns, 0, 0
+        tokens, said = self.ids.view(np.ndarray), self.said.view(np.ndarray)  # slices of a memmap are slow to make
         completions = iter(zip(columns.length.tolist(), self._stretches(), strict=True))
         counts = zip(columns.prompt.tolist(), columns.completions.tolist(), columns.said_end.tolist(), strict=True)
         for prompt, count, end in counts:
-            ids, at = self.ids[at : at + prompt], at + prompt
+            ids, at = tokens[at : at + prompt], at + prompt
             held = []
             for _ in range(count):
                 length, loss = next(completions)
-                held.append(TokenCompletion(self.ids[at : at + length], loss))
+                held.append(TokenCompletion(tokens[at : at + length], loss))
                 at += length
-            yield TokenGroup(Recorded(self.said[words:end]), ids, tuple(held))
+            yield TokenGroup(Recorded(said[words:end], self.names), ids, tuple(held))
             words = end
 
     def _stretches(self) -> Iterator[tuple[tuple[int, int], ...]]:

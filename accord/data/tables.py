@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
-from accord.data.fields import DROP
+from accord.data.findings import DROP
 from accord.data.lines import ROW_LIMIT, Raw, RowOrigin, lines, too_large
 from accord.data.report import Particular
 from accord.data.strict_json import Flawed, record_error, text_of, value_of
@@ -24,6 +24,7 @@ NUMBERS = frozenset(
 TURNS = frozenset("prompt chosen rejected completion".split())
 TEXTS = frozenset("text instruction input output system response".split())
 TRUTH = {"true": True, "false": False}
+DELIMITERS = (",", ";", "\t")  # spreadsheets write semicolons where a comma stands in numbers
 BATCH = 2**22  # bytes of a Parquet file that become rows at a time, by the file's own count
 
 
@@ -32,7 +33,7 @@ def csv_rows(blocks: Iterable[bytes], name: str) -> Iterator[Raw]:
     # The limit is the csv module's own, for the whole process; a text of more than 131,072 characters is common.
     csv.field_size_limit(max(csv.field_size_limit(), ROW_LIMIT))
     source = _Texts(blocks, name)
-    reader = csv.reader(source, strict=True)
+    reader = csv.reader(source, strict=True, delimiter=source.delimiter)
     header: list[str] = []
     while True:
         source.begin()
@@ -51,11 +52,20 @@ def csv_rows(blocks: Iterable[bytes], name: str) -> Iterator[Raw]:
             yield origin, source.flaw or _csv_row(header, cells, origin)
 
 
+def delimited(found: Iterator[bytes | None]) -> tuple[str, Iterator[bytes | None]]:
+    """(what the cells of these lines stand apart by, the lines). The header says it: a comma, or without any comma a
+    semicolon or a tab."""
+    header = list(islice(found, 1))
+    here = (mark for mark in DELIMITERS for line in header if mark.encode() in (line or b""))
+    return next(here, DELIMITERS[0]), chain(header, found)
+
+
 class _Texts:
     """The lines of a CSV file as text, and what is wrong with those of the present row."""
 
     def __init__(self, blocks: Iterable[bytes], name: str) -> None:
-        self.lines, self.name, self.number = lines(blocks, name), name, 0
+        self.delimiter, self.lines = delimited(lines(blocks, name))
+        self.name, self.number = name, 0
         self.begin()
 
     def begin(self) -> None:
@@ -141,6 +151,17 @@ def _number(text: str) -> Any:
     return value if isinstance(value, int | float) else text
 
 
+def from_arrow(row: dict[str, Any]) -> dict[str, Any]:
+    """The row without what is null within a column: in Arrow every object of a column has the keys of all of them."""
+    return {name: _present(value) for name, value in row.items()}
+
+
+def _present(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _present(item) for key, item in value.items() if item is not None}
+    return list(map(_present, value)) if isinstance(value, list) else value
+
+
 def parquet_rows(name: str) -> Iterator[Raw]:
     """The rows of a Parquet file, some megabytes at a time."""
     import pyarrow
@@ -155,7 +176,7 @@ def parquet_rows(name: str) -> Iterator[Raw]:
             for number, row in enumerate(chain.from_iterable(batches), 1):
                 origin = RowOrigin(name, number)
                 flaw = isinstance(row, Flawed)
-                yield origin, record_error(row, b"", origin) if flaw else _typed(row, columns, origin)
+                yield origin, record_error(row, b"", origin) if flaw else _typed(from_arrow(row), columns, origin)
     except pyarrow.ArrowException as error:
         what = " ".join(str(error).split())[:300]
         raise InputError(f"no Parquet file ({what})", where=name, fix="check the file") from error

@@ -76,13 +76,13 @@ class TokenCache:
                 return Found(table, about)
             why = f"{damaged[0]} is not what was written (sha256)"
         except FileNotFoundError:
-            if not (place / ABOUT).exists():  # not kept, or another process makes room
+            if not place.exists():  # not kept, or another process makes room
                 return None
             why = "a file is missing"
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             why = str(error)
         self.say(f"note: kept tokens are damaged, and the data are tokenised anew: {place}: {why}")
-        shutil.rmtree(place, ignore_errors=True)
+        _discard(place)
         return None
 
     def keep(self, key: str, table: Table, about: Mapping[str, Any]) -> bool:
@@ -140,8 +140,17 @@ class TokenCache:
 def remove(entries: list[Entry]) -> int:
     """Removes data sets; gives the bytes. A run that has one mapped keeps it until it ends."""
     for entry in entries:
-        shutil.rmtree(entry.path, ignore_errors=True)
+        _discard(entry.path)
     return sum(entry.size for entry in entries)
+
+
+def _discard(place: Path) -> None:
+    """Out of its place in one move, too: half a directory would be in the way of the next one for ever."""
+    aside = place.with_name(f".{uuid.uuid4().hex}.tmp")
+    with suppress(OSError):  # another process was first, or it is another's
+        os.rename(place, aside)
+        os.utime(aside)  # not abandoned yet
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def file_digest(path: Path) -> str:
@@ -190,6 +199,6 @@ def _entry(place: Path) -> Entry | None:
     try:
         about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
         size = sum(path.stat().st_size for path in place.iterdir())
-        return Entry(place, about, size, (place / ABOUT).stat().st_mtime)
-    except (OSError, ValueError):
+        return Entry(place, dict(about), size, (place / ABOUT).stat().st_mtime)
+    except (OSError, ValueError, TypeError):
         return None

@@ -21,6 +21,7 @@ def run(config: CheckConfig, given: Given) -> Checked:
         from accord.stages import check_plot
 
         check_plot.draw(checked, config.check.plot)
+        checked.drawn = config.check.plot
     if not tables.written(checked.to_json(), config.check.json):
         check_report.show(checked)
     return checked

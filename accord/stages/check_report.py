@@ -50,6 +50,8 @@ def show(checked: Checked, console: Console | None = None) -> None:
 
         show_groups(checked.tokens.shown, checked.tokens.dialogue.tokenizer, out)
     _show_findings(checked, out)
+    if checked.drawn is not None:
+        out.print(f"drew {escape(checked.drawn)}", soft_wrap=True)
     out.print(_verdict(checked), soft_wrap=True)
 
 
@@ -60,7 +62,8 @@ def _counts(checked: Checked) -> Table:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row("groups", ", ".join(f"{count:,} {HOLDS[kind]}" for kind, count in census.holds.most_common()))
-    table.add_row("prompts", f"{len(census.repeats.prompts):,} different")
+    of = " in the rows that can be used" if census.unsound else ""
+    table.add_row("prompts", f"{len(census.repeats.prompts):,} different{of}")
     if census.judgements:
         table.add_row("judgements", f"{census.judgements:,}")
     named = {"annotators": census.annotators, "models": census.models, "categories": census.categories}
@@ -189,11 +192,16 @@ def _verdict(checked: Checked) -> Text:
     beside = f"; {_many(warnings, 'warning')}" if warnings else ""
     if checked.fixed is not None:
         file, listed, kept, left_out = checked.fixed
-        return Text(f"wrote {file}: {_many(kept, 'row')}; {left_out:,} left out, listed in {listed}{beside}")
+        still = f"; this would still stop accord {checked.stage}" if checked.exit_code else ""
+        return Text(f"wrote {file}: {_many(kept, 'row')}; {left_out:,} left out, listed in {listed}{still}{beside}")
     if not errors:
         return Text.assemble(("clean", "bold green"), f": nothing would stop accord {checked.stage}{beside}")
     of = f"{_many(rows, 'row')} would stop" if rows else "this would stop"
-    fix = ": run it with --on_bad_row drop, or write a clean copy with accord check --fix OUT" if rows else ""
+    fix = ": there is none that it can use" if rows and rows == checked.read else ""
+    if rows and not fix:
+        drops = all(finding.name != "shared_prompt" for finding in errors)
+        fix = ": run it with --on_bad_row drop, or " if drops else ": "
+        fix += "write a clean copy with accord check --fix OUT"
     return Text.assemble((of, "bold red"), f" accord {checked.stage}{beside}{fix}")
 
 

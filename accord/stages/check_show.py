@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from accord.data.check import field_names, turns_of
 from accord.data.choose import pairs
 from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids, Span
-from accord.records import Group, Turns
+from accord.records import Group, Message, Turns
 
 STYLE = {"system": "magenta", "developer": "magenta", "user": "blue", "assistant": "green", "tool": "yellow"}
 BEGIN, END = "⟦", "⟧"  # around tokens that carry loss
@@ -104,12 +104,24 @@ def lines(found: Sequence[Piece], turns: Turns, after: str) -> list[Line]:
         if at < 0:  # a tokenizer may change the words, or a template
             return [Line("", found)]
         reached = at + len(words)
+        if called := _called(turn):
+            named = text.find(called, reached)
+            controls = (starts[place] for place, piece in enumerate(found) if piece.control)
+            reached = next((start for start in controls if start >= named >= 0), reached)
         spans.append((bisect_right(starts, at) - 1, bisect_left(starts, reached)))
     borders = [_border(found, end, begin) for (_, end), (begin, _) in pairwise(spans)]
     last = _border(found, spans[-1][1], len(found)) if after else len(found)
     bounds = pairwise([0, *borders, last, len(found)])
     roles = [*(turn.role for turn in turns), after]
     return [Line(role, found[start:end]) for role, (start, end) in zip(roles, bounds, strict=True) if start < end]
+
+
+def _called(turn: Message) -> str:
+    """The name of the last tool that a turn calls, after whose words a template writes its calls; empty for none."""
+    calls = turn.extra.get("tool_calls")
+    last = calls[-1] if isinstance(calls, list | tuple) and calls else {}
+    inner = last.get("function", last) if isinstance(last, Mapping) else {}
+    return str(inner.get("name", "")) if isinstance(inner, Mapping) else ""
 
 
 def _border(found: Sequence[Piece], end: int, begin: int) -> int:

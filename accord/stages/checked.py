@@ -24,7 +24,7 @@ class Copied(NamedTuple):
 
 @dataclass
 class Checked:
-    """What `accord check` found. fixed: the clean copy, if one was written."""
+    """What `accord check` found. drawn: the picture, fixed: the clean copy, if there is one."""
 
     source: str
     stage: Stage
@@ -35,6 +35,7 @@ class Checked:
     notes: list[str] = field(default_factory=list)  # of reading
     starts: set[str] = field(default_factory=set)  # where each group starts, if a clean copy is wanted
     findings: list[Finding] = field(default_factory=list)
+    drawn: str | None = None
     fixed: Copied | None = None
 
     def of(self, severity: Severity) -> list[Finding]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
@@ -82,15 +83,20 @@ class Preparation:
         """From the cache, or made anew and kept there. BadRows, InputError: as reading, tokenising and fitting."""
         key = None if self.cache is None else self._key(source, split)
         if self.cache is not None and key is not None and (found := self.cache.find(key)):
-            report = DataReport.from_json(found.about["report"])
+            # The same bytes may lie under other names now; who is named in an error should be there.
+            names = dict(zip(found.about["files"], files_of(source), strict=True))
+            report = DataReport.from_json(_renamed(found.about["report"], names))
             if self.length is not None:
                 check_fit(report, max_dropped=self.length.max_dropped)
             say(f"tokens of {len(found.table.columns.prompt):,} groups from {self.cache.root}")
-            return _prepared(found.table, report)
+            return _prepared(found.table._replace(names=names), report)
         report = DataReport()
         table = self._made(source, split, report)
-        if self.cache is not None and key is not None and len(table.columns.prompt) >= KEPT:
-            about = {"data": source_name(source), "groups": len(table.columns.prompt), "tokens": len(table.ids)}
+        # A file that grew or was put in place while it was read has other tokens than its key says.
+        large = len(table.columns.prompt) >= KEPT
+        if self.cache is not None and key is not None and large and key == self._key(source, split):
+            counts = {"groups": len(table.columns.prompt), "tokens": len(table.ids)}
+            about = {"data": source_name(source), **counts, "files": files_of(source)}
             if self.cache.keep(key, table, {**about, "report": report.to_json()}):
                 table = kept.table if (kept := self.cache.find(key)) else table
         return _prepared(table, report)
@@ -133,20 +139,30 @@ class Preparation:
         return Dialogue(self.tokenizer, template_kwargs=kwargs, turns=turns, apart=self.apart, report=report)
 
     def _key(self, source: Source, split: str) -> str | None:
-        """Of everything that has a part in the tokens; None for what has no files, or a tokenizer without a file."""
+        """Of everything that has a part in the tokens; None for what has no files that can be read, or a tokenizer
+        without a file."""
         files = files_of(source)
         if not files or not self.tokenizer.is_fast:
             return None
-        digests = [(name, file_digest(Path(name))) for name in files]
-        return hashlib.sha256(json.dumps([self._way, split, digests], sort_keys=True).encode()).hexdigest()
+        try:
+            digests = [file_digest(Path(name)) for name in files]
+        except OSError:  # reading says what it is
+            return None
+        # Of several files the names are part of ids; of one the place does not matter.
+        names = [os.path.relpath(name, os.path.commonpath(files)) for name in files] if len(files) > 1 else []
+        return hashlib.sha256(json.dumps([self._way, split, names, digests], sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _way(self) -> dict[str, object]:
         code = hashlib.sha256()
-        for path in sorted(Path(__file__).parent.parent.glob("data/*.py")):
+        here = Path(__file__)
+        for path in (here, here.parent.parent / "records.py", *sorted(here.parent.parent.glob("data/*.py"))):
             code.update(path.read_bytes())
         tokenizer: Any = self.tokenizer
-        own = (tokenizer.backend_tokenizer.to_str(), tokenizer.special_tokens_map, tokenizer.chat_template)
+        # What is set on it beside its file: the language to write, whether special tokens are split.
+        settings = {name: value for name, value in vars(tokenizer).items() if isinstance(value, str | int)}
+        settings["name_or_path"] = type(tokenizer).__qualname__
+        own = (tokenizer.backend_tokenizer.to_str(), tokenizer.special_tokens_map, tokenizer.chat_template, settings)
         return {
             "code": [code.hexdigest(), __version__, transformers.__version__, tokenizers.__version__],
             "tokenizer": hashlib.sha256(repr(own).encode()).hexdigest(),
@@ -156,6 +172,17 @@ class Preparation:
             "on_long": self.length and self.length.on_long,
             "intake": [self.intake.stage, self.intake.name, self.intake.turns, self.apart],
         }
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A data report with other names of files in its places (`file:line`), wherever they stand in it."""
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(f"{old}:", f"{new}:") if old != new else value
+        return value
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
 
 
 def _prepared(table: Table, report: DataReport) -> Prepared:

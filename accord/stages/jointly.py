@@ -33,6 +33,7 @@ def word(value: object) -> str:
 
 
 SECRETS = ("hub_token",)  # never shown
+OF_PARTS = ("name", "data_dir", "columns")  # what TRL may say of an entry of datasets, and we do not
 
 
 def refusal(name: str, given: Given, where: str, why: str, fix: str) -> InputError:
@@ -211,7 +212,7 @@ def _mixture(found: Options, rest: Rest) -> Options:
     if not entries:
         return {}
     parts = [_part(entry, given, rest) for entry in entries]
-    if len(parts) > 1 or "weight" in parts[0]:
+    if len(parts) > 1 or parts[0].keys() - {"path", "split"}:
         return {"data": Given(parts, given.place, "datasets")}
     result = {"data": Given(parts[0]["path"], given.place, "datasets")}
     split = parts[0].get("split")
@@ -222,7 +223,7 @@ def _part(given_entry: object, given: Given, rest: Rest) -> dict[str, object]:
     """An entry as ours: path, split and weight."""
     entry = dict(given_entry) if isinstance(given_entry, dict) else {}
     path, files = (entry.pop(key, None) for key in ("path", "data_files"))
-    kept = {key: entry.pop(key) for key in ("split", "weight") if entry.get(key) is not None}
+    kept = {key: entry.pop(key) for key in list(entry) if key not in OF_PARTS and entry[key] is not None}
     if isinstance(files, list) and len(files) == 1:
         (files,) = files
     plain = path is not None and (files is None or (path == "json" and isinstance(files, str)))

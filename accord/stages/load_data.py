@@ -146,11 +146,13 @@ def _shown(
 
 def _refuse_shared_prompts(train: Prepared, held: Prepared) -> None:
     seen = {row.tobytes(): place for place, row in enumerate(train.asks)}
-    for place, row in enumerate(held.asks):
-        if (twin := seen.get(row.tobytes())) is not None:
-            mine, other = held.groups[place].group.source, train.groups[twin].group.source
-            raise InputError(
-                f"the prompt of {mine} is also trained on ({other})",
-                where="eval_data",
-                fix="remove it from one of the two, use --validation instead, or allow it: --allow_shared_prompts",
-            )
+    shared = [(place, seen[row.tobytes()]) for place, row in enumerate(held.asks) if row.tobytes() in seen]
+    if shared:
+        mine, other = (one.groups[at].group.source for one, at in zip((held, train), shared[0], strict=True))
+        others = f", and those of {len(shared) - 1:,} more groups" if len(shared) > 1 else ""
+        raise InputError(
+            f"the prompt of {mine} is also trained on ({other}){others}",
+            where="eval_data",
+            fix="remove it from one of the two (accord check lists all), use --validation instead, or allow it: "
+            "--allow_shared_prompts",
+        )

@@ -20,7 +20,7 @@ Data = Annotated[
 Split = Annotated[str, Field(title="NAME", description="Which split of a named data set.")]
 OnBadRow = Annotated[
     Literal["error", "drop"],
-    Field(description="A row that is no group (empty text, equal sides): stop, or drop and count it."),
+    Field(description="A row that cannot be used (broken, an empty text): stop, or drop and count it."),
 ]
 MaxTokens = Annotated[
     int | None,
@@ -160,10 +160,10 @@ class Part(NamedTuple):
 class DataOptions(ReadOptions):
     """What training adds to reading: mixtures, held-out data and the order."""
 
-    data: str | list[dict[str, JsonValue]] = Field(  # type: ignore[assignment]
+    data: str | list[str | dict[str, JsonValue]] = Field(  # type: ignore[assignment]
         title="FILE_OR_NAME",
-        description="A file, directory or pattern, or the name of a data set. In YAML also a mixture: a list of "
-        "{path, split, weight}, where weight says how often an epoch goes through it.",
+        description="A file, directory or pattern, or the name of a data set; or several of them. In YAML also a "
+        "list of {path, split, weight}, where weight says how often an epoch goes through it.",
     )
     validation: float = Field(
         0.0, ge=0, lt=1, description="The share of prompts held out for evaluation, chosen by a hash of the prompt."
@@ -206,9 +206,10 @@ class DataOptions(ReadOptions):
         return self
 
 
-def _part(number: int, entry: Mapping[str, JsonValue]) -> Part:
-    """One source of a mixture, checked."""
+def _part(number: int, entry: str | Mapping[str, JsonValue]) -> Part:
+    """One source of a mixture, checked; a name alone is its path."""
     place = f"entry {number + 1}"
+    entry = {"path": entry} if isinstance(entry, str) else entry
     if unknown := sorted(set(entry) - set(Part._fields)):
         raise Conflict("data", f"{place} has an unknown key {unknown[0]!r}", "its keys are path, split and weight")
     path, split, weight = entry.get("path"), entry.get("split"), entry.get("weight", 1.0)

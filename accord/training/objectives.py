@@ -12,7 +12,7 @@ from torch import Tensor
 
 from accord.data.batches import Batch
 from accord.data.dialogue import TokenCompletion, TokenGroup
-from accord.maths.likelihood import bits_per_token, fine_tuning_loss, sum_by_owner
+from accord.maths.likelihood import bits_per_token, fine_tuning_loss, length_by_owner, sum_by_owner
 from accord.models.experts import Routing
 from accord.models.logprobs import LanguageModel, logprobs
 
@@ -52,41 +52,47 @@ class Coupled(Protocol):
 
 
 class Likelihood:
-    """Equation 1 and L_FT of equation 2: minus the log-probability of tokens that carry loss, their mean."""
+    """Equation 1 and L_FT of equation 2: minus the log-probability of tokens that carry loss, their mean.
+
+    Each token counts as its group's weight says.
+    """
 
     def weight(self, batch: Batch) -> float:
-        return float(len(batch.predict))
+        tokens = length_by_owner(batch.owner, batch.completions)
+        return float((tokens * _weights(batch)).sum())
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
         result = logprobs(model, batch)
         values, tokens, group = _likelihood_figures(batch, result.token.token, result.token.top1, None)
-        nll = values.pop("nll")
+        nll, weight = values.pop("nll"), _weights(batch)
         figures = {"loss": nll, "bits_per_token": bits_per_token(nll), **values}
-        return Measured(-result.sum.sum(), figures, tokens, group, routing=result.routing)
+        return Measured(-(result.sum * weight).sum(), figures, tokens * weight, group, routing=result.routing)
 
 
 class FineTuning:
     """Equation 2: alpha L_LM + L_FT, L_LM over all tokens of the rows, L_FT over the completions' tokens.
 
-    Both are sums, divided by the number of completion tokens of the step. Micro-batches are made of `whole` groups.
+    Both are sums, divided by the number of completion tokens of the step; tokens count as their group's weight says.
+    Micro-batches are made of `whole` groups.
     """
 
     def __init__(self, groups: Sequence[TokenGroup], *, alpha: float) -> None:
         self.groups, self.alpha = groups, alpha
 
     def weight(self, batch: Batch) -> float:
-        return float(sum(self._completion(i).sum() for i in batch.indices))
+        return float(sum(self.groups[i].group.weight * self._completion(i).sum() for i in batch.indices))
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
         result = logprobs(model, batch)
         parts = [self._completion(i) for i in batch.indices]
         inside = torch.from_numpy(np.concatenate(parts)).to(result.sum.device)
-        logp = result.token.token
-        loss = fine_tuning_loss(-(logp * inside).sum(), -logp.sum(), alpha=self.alpha)
+        logp, own = result.token.token, _weights(batch)
+        counted = logp * own[batch.owner]
+        loss = fine_tuning_loss(-(counted * inside).sum(), -counted.sum(), alpha=self.alpha)
         values, weight, group = _likelihood_figures(batch, logp, result.token.top1, inside)
         everything = _likelihood_figures(batch, logp, result.token.top1, None)[0]["nll"]
         figures = {**values, "nll/all_tokens": everything}
-        return Measured(loss, figures, weight, group, routing=result.routing)
+        return Measured(loss, figures, weight * own, group, routing=result.routing)
 
     def _completion(self, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """(N,) 1 where a predicted token of the whole row carries the completion's loss."""
@@ -114,6 +120,12 @@ def _likelihood_figures(
         "mean_token_accuracy": sum_by_owner(top1.float() * weight, batch.owner, batch.completions),
     }
     return {name: value / tokens.clamp(min=1) for name, value in mean.items()}, tokens, group_of_completion(batch)
+
+
+def _weights(batch: Batch) -> Tensor:
+    """(C,) each completion's group's weight."""
+    weights = [member.group.weight for member in batch.members for _ in member.completions]
+    return torch.tensor(weights, dtype=torch.float32, device=batch.last.device)
 
 
 def group_of_completion(batch: Batch) -> Tensor:

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             traceback.print_exc()
         others = getattr(error, "others", ()) if isinstance(error, AccordError) else ()
-        for line in (*others, ending(error)):
+        hint = [error.hint] if getattr(error, "hint", "") else []
+        for line in (*others, *hint, ending(error)):
             print(str(line).replace("\n", "\\n"), file=sys.stderr)
         return exit_code(error)
 

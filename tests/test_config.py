@@ -382,3 +382,11 @@ def test_two_options_of_one_name_are_our_mistake() -> None:
 
     with pytest.raises(AssertionError, match="two options are called output_dir"):
         leaves(Twice)
+
+
+def test_a_file_whose_name_begins_with_a_bracket_is_a_file() -> None:
+    given = {"model": "m", "output_dir": "o"}
+    config: Any = load(COMMANDS["dpo"].config, arguments=given | {"data": "[red]x.jsonl"})
+    assert config.data.data == "[red]x.jsonl"
+    mixed: Any = load(COMMANDS["dpo"].config, arguments=given | {"data": '[{"path": "x"}, {"path": "y"}]'})
+    assert [part.path for part in mixed.data.parts] == ["x", "y"]

@@ -313,10 +313,10 @@ def test_share_saved() -> None:
     assert share_saved([], "tree") == 0.0
 
 
-def run_dpo(directory: Path, *more: str) -> int:
+def run_dpo(directory: Path, *more: str, output: str = "run") -> int:
     data = directory / "pairs.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in tiny.comparisons(4)))
-    words = {"model": directory / "model", "data": data, "output_dir": directory / "run", "report_to": "none"}
+    words = {"model": directory / "model", "data": data, "output_dir": directory / output, "report_to": "none"}
     return main(["dpo", *(f"--{key}={value}" for key, value in words.items()), "--samples=0", *more])
 
 
@@ -363,8 +363,8 @@ def test_dpo_in_every_layout_is_the_same_dpo(tmp_path: Path) -> None:
     tiny.write_model(tmp_path / "model")
     found = {}
     for layout in ("tree", "cache", "rows"):
-        more = (f"--layout={layout}", f"--output_dir={tmp_path / layout}", "--max_steps=3", "--learning_rate=1e-3")
-        assert run_dpo(tmp_path, *more, "--warmup_steps=0", "--logging_steps=1", "--batch_size=2") == 0
+        more = (f"--layout={layout}", "--max_steps=3", "--learning_rate=1e-3", "--warmup_steps=0")
+        assert run_dpo(tmp_path, *more, "--logging_steps=1", "--batch_size=2", output=layout) == 0
         lines = (tmp_path / layout / "metrics.jsonl").read_text().splitlines()
         found[layout] = [(json.loads(line)["loss"], json.loads(line)["grad_norm"]) for line in lines]
         assert json.loads((tmp_path / layout / "summary.json").read_text())["layout"] == layout

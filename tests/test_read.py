@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from accord.cli import main
 from accord.data import lines
 from accord.data.read import read_groups
 from accord.data.report import BadRows, DataReport, Refusals
@@ -170,6 +171,23 @@ def sifted(path: Path, refusals: Refusals) -> Iterator[tuple[Group, Group]]:
 
 def test_at_most_ten_are_listed(tmp_path: Path) -> None:
     assert len(bad_rows(file_of(tmp_path, LINE, *["{"] * 30))) == 10
+
+
+@pytest.mark.parametrize(("count", "says"), [(9, False), (10, True)])
+def test_where_there_may_be_more_the_command_says_who_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, says: bool
+) -> None:
+    assert main(["init", "--data", file_of(tmp_path, *["{"] * count), "--output_dir", str(tmp_path / "new")]) == 2
+    *others, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error[2] ") and ":1: not JSON" in last and len(others) == count - 1 + says
+    assert (others[-1] == "reading stopped at bad row 10; accord check names every one") == says
+
+
+def test_files_of_a_folder_may_be_of_different_formats(tmp_path: Path) -> None:
+    file_of(tmp_path, LINE, name="a.jsonl")
+    file_of(tmp_path, '{"text": "d"}', '{"text": "e"}', name="b.jsonl")
+    file_of(tmp_path, '{"prompt": "a", "completions": ["b", "c"], "ranks": [1, 2]}', name="c.jsonl")
+    assert [len(group.completions) for group in read_groups(str(tmp_path))] == [2, 1, 1, 2]
 
 
 def test_dropped_rows_are_counted_by_reason_and_named(tmp_path: Path) -> None:

@@ -43,11 +43,12 @@ def read_groups(
 
 
 class _Groups:
-    """Rows -> groups. The first row that can be told decides the format of all."""
+    """Rows -> groups. The first row that can be told decides the format of its file."""
 
     def __init__(self, refusals: Refusals, report: DataReport, implicit_prompt: bool) -> None:
         self.refusals, self.report, self.implicit_prompt = refusals, report, implicit_prompt
         self.form: Format | None = None
+        self.file = ""
         self.known: set[str] = set()
         self.ids = Ids()
 
@@ -71,6 +72,8 @@ class _Groups:
 
     def _group(self, row: object, origin: Origin) -> tuple[Group, object, object]:
         """(the group of this row, the id that it gives, what it shares with rows of the same group)"""
+        if origin.file != self.file:
+            self.file, self.form = origin.file, None
         if isinstance(row, Mapping):
             form = self.form = self.form or find_format(row, origin, implicit_prompt=self.implicit_prompt)
             if form.unread is not None or not self.known.issuperset(row):

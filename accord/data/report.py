@@ -102,9 +102,9 @@ class DataReport:
     def warnings(self) -> list[str]:
         """A line for each kind of finding and each note: how often, what, and the first one in full."""
         return [
-            *(f"{note.count:,} x {text} (first {note.where})" for text, note in self.notes.items()),
+            *(f"{times(note.count)}{text} (first {note.where})" for text, note in self.notes.items()),
             *(
-                f"{seen.count:,} x {FINDINGS[name].what}: {seen.first[0]}: {FINDINGS[name].fix}"
+                f"{times(seen.count)}{FINDINGS[name].what}: {seen.first[0]}: {FINDINGS[name].fix}"
                 for name, seen in self.findings.items()
             ),
         ]
@@ -167,6 +167,11 @@ class DataReport:
         return line + ("; ignored columns: " + ", ".join(self.ignored) if self.ignored else "")
 
 
+def times(count: int) -> str:
+    """How often, before what happened; once goes without saying."""
+    return f"{count:,} x " if count > 1 else ""
+
+
 def _lines(rows: Sequence[Dropped]) -> str:
     """Where they stood, if they are few and of one file: ` (lines 4, 7)`."""
     places = [row.where.rpartition(":") for row in rows]
@@ -206,12 +211,14 @@ class Particular(RecordError):
 
 
 class BadRows(RecordError):
-    """The first bad row; `others` holds the messages of up to nine more."""
+    """The first bad row; `others` holds the messages of up to nine more. hint: what to do where there may be more."""
 
     def __init__(self, errors: list[RecordError]) -> None:
         first = errors[0]
         super().__init__(first.what, origin=first.origin, field=first.field, fix=first.fix, finding=first.finding)
         self.others = tuple(str(error) for error in errors[1:])
+        more = f"reading stopped at bad row {LISTED}; accord check names every one"
+        self.hint = more if len(errors) == LISTED else ""
 
 
 class Refusals:

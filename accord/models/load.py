@@ -66,6 +66,8 @@ def load_tokenizer(
         raise InputError(what, where=where, fix="set it to the token that ends a turn")
     if chat_template is not None:
         try:
+            if not Path(chat_template).is_file():
+                raise InputError("no such file", where=chat_template, fix="check --chat_template")
             tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot be read ({error})", where=chat_template, fix="check --chat_template") from error

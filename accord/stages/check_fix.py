@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from accord.data.clean import copy_rows
@@ -25,7 +25,9 @@ def list_of(out: str) -> Path:
 
 def write(checked: Checked, source: Source, out: str, *, split: str) -> Copied:
     """Writes both files, or neither."""
-    reasons = [finding for finding in checked.findings if finding.origin.line and _leaves_out(finding, checked)]
+    too_many = any(finding.name == "many_too_long" for finding in checked.findings)
+    names = (*REPEATED, *(["too_long"] if too_many else []))
+    reasons = [finding for finding in checked.findings if finding.origin.line and _leaves_out(finding, checked, names)]
     keep = _Keep(checked.starts, {str(finding.origin) for finding in reasons})
     path, listed = Path(out), list_of(out)
     if path.exists() and isinstance(source, str) and Path(source).exists() and path.samefile(source):
@@ -45,8 +47,9 @@ def write(checked: Checked, source: Source, out: str, *, split: str) -> Copied:
     return Copied(out, str(listed), keep.kept, keep.left_out)
 
 
-def _leaves_out(finding: Finding, checked: Checked) -> bool:
-    return finding.name in REPEATED or finding.kind.severity(checked.stage) == "error"
+def _leaves_out(finding: Finding, checked: Checked, names: Sequence[str]) -> bool:
+    """names: of findings that are no errors, and for which a row is left out."""
+    return finding.name in names or finding.kind.severity(checked.stage) == "error"
 
 
 def _lines(reasons: Iterable[Finding], checked: Checked) -> Iterable[str]:

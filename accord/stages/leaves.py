@@ -133,9 +133,14 @@ def from_text(leaf: Leaf, value: object, *, typed: bool) -> object:
         return None
     if bool in leaf.types and word in ("true", "false"):
         return word == "true"
-    if leaf.is_list and (value.lstrip().startswith("[") or not {str, dict} & set(map(_plain, leaf.types))):
+    if leaf.is_list and (_is_list(value) or not {str, dict} & set(map(_plain, leaf.types))):
         return [_item(leaf, item) for item in _listed(value)]
     return _read(value, leaf.types)
+
+
+def _is_list(text: str) -> bool:
+    """Whether it is written as a list; [red].jsonl is the name of a file."""
+    return text.lstrip().startswith("[") and text.rstrip().endswith("]")
 
 
 def _listed(text: str) -> list[object]:

@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             traceback.print_exc()
         others = getattr(error, "others", ()) if isinstance(error, AccordError) else ()
-        hint = [error.hint] if getattr(error, "hint", "") else []
-        for line in (*others, *hint, ending(error)):
+        hint = getattr(error, "hint", "")
+        for line in (*others, *([hint] if hint else []), ending(error)):
             print(str(line).replace("\n", "\\n"), file=sys.stderr)
         return exit_code(error)
 

@@ -84,8 +84,8 @@ CASES: dict[str, Case] = {
     "equal_sides": Case([PAIR | {"rejected": PAIR["chosen"]}]),
     "not_judged": Case([{"prompt": "The sky is", "completions": [" blue.", " azure."], "ranks": [1, 1]}]),
     "odd_roles": Case([{**chat(), "prompt": [ASK, ASK]}]),
-    "weighted": Case([{"text": "The sky is blue.", "weight": 2}]),
     "several_turns": Case([{**chat(), "chosen": [*said("Blue."), ASK, *said("Still blue.")]}]),
+    "weighted": Case([{"text": "The sky is blue.", "weight": 2}]),
     "duplicate": Case([PAIR, PAIR]),
     "near_duplicate": Case(
         [PAIR | {"prompt": f"Write a poem about the sea, the wind and the old house on the hill{end}"} for end in ".!"]

@@ -24,7 +24,7 @@ BORDER = re.compile(r"\n<extra_id_1>(User|Assistant)\n")
 
 
 def ultrafeedback(row: Row) -> Group:
-    """The overall score orders, or else the fine-grained one, or else the mean of the aspects."""
+    """The overall score orders, or else the fine-grained one, or else the mean of the aspects that all have."""
     found = row.objects("completions")
     if not found:
         raise row.error("completions", "empty list")
@@ -33,8 +33,8 @@ def ultrafeedback(row: Row) -> Group:
         contents.append((Message("assistant", row.as_text(f"{field}.response", one.get("response"))),))
         models.append(row.as_word(f"{field}.model", one.get("model")))
     aspects = [_aspects(row, field, one) for field, one in found]
-    ratings = _overall(row, found, aspects)
     shared = [name for name in aspects[0] if all(name in one for one in aspects)]
+    ratings = _overall(row, found, aspects, shared)
     judgement = Judgement(
         ratings=ratings,
         annotator=row.word("annotator"),
@@ -45,15 +45,15 @@ def ultrafeedback(row: Row) -> Group:
 
 
 def _overall(
-    row: Row, found: list[tuple[str, Mapping[str, Any]]], aspects: list[dict[str, float]]
+    row: Row, found: list[tuple[str, Mapping[str, Any]]], aspects: list[dict[str, float]], shared: list[str]
 ) -> tuple[float, ...] | None:
     """(K,) the first kind of rating that every completion has."""
     for name in OVERALL:
         values = [_number(row, f"{field}.{name}", one.get(name)) for field, one in found]
         if all(value is not None for value in values):
             return tuple(value for value in values if value is not None)
-    if all(aspects):
-        return tuple(math.fsum(one.values()) / len(one) for one in aspects)
+    if shared:
+        return tuple(math.fsum(one[name] for name in shared) / len(shared) for one in aspects)
     return None
 
 
@@ -82,10 +82,21 @@ def _number(row: Row, field: str, value: object) -> float | None:
 
 
 def unread_of_ultrafeedback(columns: Mapping[str, Any]) -> list[str]:
-    """The names within completions that are not read."""
+    """The names within completions that are not read, and the aspects in which not all of them are rated."""
     values = columns.get("completions")
     found = [one for one in values if isinstance(one, Mapping)] if isinstance(values, list | tuple) else []
-    return list(dict.fromkeys(f"completions.{name}" for one in found for name in one if name not in OF_COMPLETION))
+    names = list(dict.fromkeys(f"completions.{name}" for one in found for name in one if name not in OF_COMPLETION))
+    rated = [_rated(one.get("annotations")) for one in found]
+    some = dict.fromkeys(name for one in rated for name in one if not all(name in other for other in rated))
+    return names + [f"completions.annotations.{name} (not of every completion)" for name in some]
+
+
+def _rated(annotations: object) -> list[str]:
+    """The aspects that have a rating."""
+    found = annotations if isinstance(annotations, Mapping) else {}
+    return [
+        name for name, value in found.items() if isinstance(value, Mapping) and value.get("Rating") not in (None, "N/A")
+    ]
 
 
 def ultrafeedback_rows(group: Group) -> Iterator[Columns]:

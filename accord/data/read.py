@@ -93,6 +93,9 @@ class _Groups:
         if whole is not None:
             self.report.joined += len(held) - 1
             self.report.note(JOINED, where=str(whole.source))
+            kept = {name for judgement in whole.judgements for name in judgement.aspects}
+            said = [name for one in held for judgement in one.judgements for name in judgement.aspects]
+            self.report.ignore(f"{name} (not in every row of a group)" for name in said if name not in kept)
         for group in held if whole is None else [whole]:
             try:
                 self.ids.add(group, given=given)

@@ -291,6 +291,7 @@ def test_row_of_ultrafeedback_as_it_is_published() -> None:
     assert ignored(find_format(found, HERE), found) == [
         "source", "models", "correct_answers",
         "completions.custom_system_prompt", "completions.principle", "completions.critique",
+        "completions.annotations.honesty (not of every completion)",
     ]  # fmt: skip
     fine = group_of(**row(completion("m", None, "5"), completion("n", 6.5, "1")))
     assert fine.judgements[0].ratings == (4.5, 4.5)

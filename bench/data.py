@@ -127,11 +127,9 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         init = [sys.executable, "-m", "accord", "init", "--data", tenth, "--output_dir", model, "--vocab_size", "32000"]
         ended([*init, "--hidden_size", "64", "--layers", "2"], environment)
     check = [sys.executable, "-m", "accord", "check", checked, "--model", model, "--json", folder / "check.json"]
-    nothing = ended([sys.executable, "-c", "import accord.stages.sft"], environment)[2]
     return {
         "read": {"large": read(large, environment), "tenth": read(tenth, environment)},
         "check": {"groups": asked.checked, "seconds": ended(check, environment)[2]},
-        "imports": nothing,
         "first": started(large, model, folder, "one", environment),
         "second": started(large, model, folder, "two", environment),
         "groups": asked.groups,

@@ -120,7 +120,7 @@ DATA_ASKED = {  # figure -> (limit, whether more is better, unit)
 def data_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, each figure beside what is asked for."""
     large, tenth = found["read"]["large"], found["read"]["tenth"]
-    groups, imports = f"{found['groups']:,} groups", found["imports"]
+    groups = f"{found['groups']:,} groups"
     size = f"{large['size'] / 1e6:,.0f} MB"
     figures = {
         "reading": (f"reading {groups}, {size}", large["size"] / 1e6 / large["seconds"]),
@@ -130,7 +130,7 @@ def data_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         ),
         "check": (f"accord check of {found['check']['groups']:,} groups with a tokenizer", found["check"]["seconds"]),
         "second start": (
-            f"second accord sft on {groups}: data ready, of which {imports:.1f} s are imports "
+            f"second accord sft on {groups}: from the start of the process to its data "
             f"(first: {found['first']['data']:.1f} s; step 1 ends at {found['second']['step']:.1f} s)",
             found["second"]["data"],
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -14,7 +14,7 @@ from accord.models import store
 from accord.stages.caches import store_of, tokens_of
 from accord.stages.config import CacheConfig
 from accord.stages.setup import Given, say
-from accord.stages.tables import show
+from accord.stages.tables import show, written
 
 DAY = 86_400.0  # seconds
 
@@ -37,7 +37,8 @@ def run(config: CacheConfig, given: Given) -> list[dict[str, Any]]:
         raise StorageError(what, where=str(values.root), fix="check who owns it") from error
     rows = [*_by_model(kept), *map(_data_row, reversed(data))]
     title = f"{values.root}: {_megabytes([*kept, *data]):,} MB, of each kind at most {values.limit / 1e6:,.0f}"
-    show(rows, title=f"{title}, to be removed" if options.clear else title, where=config.table.json)
+    if not written(rows, config.table.json):
+        show([_shown(row) for row in rows], title=f"{title}, to be removed" if options.clear else title)
     if options.clear:
         try:
             freed = store.remove(kept) + token_cache.remove(data)
@@ -80,6 +81,19 @@ def _data_row(entry: token_cache.Entry) -> dict[str, Any]:
     counts = {"groups": about.get("groups", 0), "tokens": about.get("tokens", 0)}
     named = {"kept": "tokens", "of": about.get("data", ""), "key": entry.key[:12], "dtype": ""}
     return {**named, **counts, "megabytes": _megabytes([entry]), "last_used": _when(entry.used)}
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as a narrow terminal can hold it."""
+    return {
+        "kept": row["kept"],
+        "of": f"{row['of']} {row['dtype']}".strip(),
+        "key": row["key"][:8],
+        "groups": row["groups"],
+        "tokens": row["tokens"],
+        "MB": row["megabytes"],
+        "last_used": row["last_used"].split(" ")[0],
+    }
 
 
 def _when(seconds: float) -> str:

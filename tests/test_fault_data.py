@@ -77,7 +77,8 @@ def test_1_broken_line(run: Run, tmp_path: Path, command: str) -> None:
     message = "not JSON (column 61): Expecting ':' delimiter" + DROP
     assert ended.code == 2
     assert ended.last == f"error[2] prefs.jsonl:6: {message}"
-    assert ended.lines[-10:-1] == [f"prefs.jsonl:{line}: {message}" for line in range(8, 17)]
+    assert ended.lines[-11:-2] == [f"prefs.jsonl:{line}: {message}" for line in range(8, 17)]
+    assert ended.lines[-2] == "reading stopped at bad row 10; accord check names every one"
 
 
 @COMMANDS

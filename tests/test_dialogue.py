@@ -534,8 +534,8 @@ def test_dropped_for_length_are_counted_and_too_many_are_an_error() -> None:
     d = Dialogue(tokenizer(CHATML))
     assert len(list(fit_groups(d.stream(groups), d, max_length=30, on_long="drop"))) == 39
     assert [row.where for row in d.report.dropped["longer than max_length"]] == ["rows.jsonl:7"]
-    assert d.report.lengths == LengthCount(max_length=30, groups=40, dropped=1, cut=0, shortest=5)
-    with pytest.raises(InputError, match=r"^0 of 40 rows fit max_length=2 \(shortest 5\): raise --max_length"):
+    assert d.report.lengths == LengthCount(max_length=30, groups=40, dropped=1, cut=0, shortest=5, longest=63)
+    with pytest.raises(InputError, match=r"^0 of 40 rows fit max_length=2 \(shortest 5, longest 63\): raise --max_"):
         list(fit_groups(d.stream(groups), d, max_length=2, on_long="drop", max_dropped=1.0))
     with pytest.raises(BadRows, match="longest completion 61 tokens"):
         list(fit_groups(d.stream(groups), d, max_length=30, on_long="error"))

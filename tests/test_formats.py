@@ -133,7 +133,7 @@ REFUSED = {
     "completion begins with a user": (CHAT | {"chosen": [*ASK, *said("b")]},
                                       "chosen: starts with a user turn: move that turn to the prompt"),
     "margin nan": (PAIR | {"margin": float("nan")}, "margin: nan is not a finite number" + DROP),
-    "margin text": (PAIR | {"margin": "big"}, "margin: expected a number, got text" + DROP),
+    "margin text": (PAIR | {"margin": "big"}, "margin: expected a number, got text 'big'" + DROP),
     "weight": (PAIR | {"weight": 0}, "weight: 0 is no weight: a number above 0"),
     "label": ({"prompt": "a", "completion": "b", "label": 1}, "label: expected true or false, got a number" + DROP),
     "rating inf": (RANKED | {"ratings": [1, float("inf")]}, "ratings[1]: inf is not a finite number" + DROP),

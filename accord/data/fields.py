@@ -11,6 +11,7 @@ from accord.data.findings import DROP
 from accord.data.strict_json import Flawed, value_of
 from accord.records import ROLES, Completion, Group, Judgement, Message, Origin, RecordError, Text, Turns
 
+SHOWN = 20  # characters of a text that an error repeats
 T = TypeVar("T")
 KNOWN_ROLES = {role: role for role in ROLES}
 
@@ -157,7 +158,8 @@ class Row:
 
     def finite(self, field: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(field, f"expected a number, got {kind(value)}")
+            shown = f" {value!r}" if isinstance(value, str) and len(value) <= SHOWN else ""
+            raise self.error(field, f"expected a number, got {kind(value)}{shown}")
         if not math.isfinite(value):
             raise self.error(field, f"{value} is not a finite number", finding="not_finite")
         return float(value)

@@ -35,7 +35,7 @@ def fit_groups(
     for group, tokens in groups:
         count.groups += 1
         length = length_of(tokens, apart=dialogue.apart)
-        count.shortest = min(count.shortest or length, length)
+        count.shortest, count.longest = min(count.shortest or length, length), max(count.longest, length)
         try:
             kept = dialogue.kept(group, tokens) if on_long == "truncate_prompt" and length > max_length else (0, 1)
             fitted, why = fit_length(tokens, max_length=max_length, on_long=on_long, kept=kept, apart=dialogue.apart)
@@ -98,5 +98,6 @@ def check_fit(report: DataReport, *, max_dropped: float = 0.05) -> None:
     if count.dropped <= max_dropped * count.groups and count.dropped < count.groups:
         return
     fit = count.groups - count.dropped
-    what = f"{fit} of {count.groups} rows fit max_length={count.max_length} (shortest {count.shortest})"
+    lengths = f"shortest {count.shortest}, longest {count.longest}"
+    what = f"{fit} of {count.groups} rows fit max_length={count.max_length} ({lengths})"
     raise InputError(what, fix="raise --max_length, --on_long truncate_prompt, or allow more with --max_dropped")

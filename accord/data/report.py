@@ -48,6 +48,7 @@ class LengthCount:
     dropped: int = 0
     cut: int = 0
     shortest: int = 0
+    longest: int = 0
 
 
 @dataclass(slots=True)
@@ -190,7 +191,8 @@ def _together(a: LengthCount | None, b: LengthCount | None) -> LengthCount | Non
     if a is None or b is None:
         return a or (b and replace(b))
     shortest = min(filter(None, (a.shortest, b.shortest)), default=0)
-    return LengthCount(a.max_length, a.groups + b.groups, a.dropped + b.dropped, a.cut + b.cut, shortest)
+    longest = max(a.longest, b.longest)
+    return LengthCount(a.max_length, a.groups + b.groups, a.dropped + b.dropped, a.cut + b.cut, shortest, longest)
 
 
 class Particular(RecordError):

@@ -16,6 +16,7 @@ from rich.text import Text
 from accord.data.findings import FINDINGS, Finding, Severity
 from accord.data.measures import QUANTILES, Histogram, Measures, histogram
 from accord.stages.checked import Checked
+from accord.stages.config import COMMANDS
 
 if TYPE_CHECKING:
     from accord.stages.check_tokens import TokenCheck
@@ -25,6 +26,7 @@ NUMBERS = 12  # further lines that are named by number
 BARS = 12  # of the histogram
 WIDTH = 40  # characters of its longest bar
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+TO_DO = {"reward": "a reward model", "rl": "reinforcement learning", "evaluate": "evaluation"}
 MARK: dict[Severity, tuple[str, str]] = {"error": ("✗", "red"), "warning": ("!", "yellow"), "data": ("·", "dim")}
 HOLDS = {
     "comparison": "comparisons",
@@ -40,7 +42,7 @@ HOLDS = {
 def show(checked: Checked, console: Console | None = None) -> None:
     """Prints everything; the last line says whether training would stop."""
     out = console or Console(highlight=False)
-    rows = f"{_many(checked.read, 'row')}, checked for accord {checked.stage}"
+    rows = f"{_many(checked.read, 'row')}, checked for {_command(checked)}"
     out.print(f"\n[bold]{escape(checked.source)}[/bold]  {rows}\n", soft_wrap=True)
     if checked.census.groups:
         out.print(_counts(checked))
@@ -192,17 +194,22 @@ def _verdict(checked: Checked) -> Text:
     beside = f"; {_many(warnings, 'warning')}" if warnings else ""
     if checked.fixed is not None:
         file, listed, kept, left_out = checked.fixed
-        still = f"; this would still stop accord {checked.stage}" if checked.exit_code else ""
+        still = f"; this would still stop {_command(checked)}" if checked.exit_code else ""
         return Text(f"wrote {file}: {_many(kept, 'row')}; {left_out:,} left out, listed in {listed}{still}{beside}")
     if not errors:
-        return Text.assemble(("clean", "bold green"), f": nothing would stop accord {checked.stage}{beside}")
+        return Text.assemble(("clean", "bold green"), f": nothing would stop {_command(checked)}{beside}")
     of = f"{_many(rows, 'row')} would stop" if rows else "this would stop"
     fix = ": there is none that it can use" if rows and rows == checked.read else ""
     if rows and not fix:
         drops = all(finding.name != "shared_prompt" for finding in errors)
         fix = ": run it with --on_bad_row drop, or " if drops else ": "
         fix += "write a clean copy with accord check --fix OUT"
-    return Text.assemble((of, "bold red"), f" accord {checked.stage}{beside}{fix}")
+    return Text.assemble((of, "bold red"), f" {_command(checked)}{beside}{fix}")
+
+
+def _command(checked: Checked) -> str:
+    """What the data are for: the command, or what is done with them where there is none yet."""
+    return f"accord {checked.stage}" if checked.stage in COMMANDS else TO_DO[checked.stage]
 
 
 def _many(count: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import accord
 from accord.errors import InputError
 from accord.models import pocket
 from accord.models.load import save
@@ -118,3 +119,13 @@ def test_sizes_that_cannot_be_are_refused(tokenizer: Any) -> None:
     assert len(pocket.train_tokenizer(["cat"], 259)) == 259
     with pytest.raises(InputError, match=r"vocab_size: 280 rows"):
         pocket.random_model(tokenizer, vocab_size=280, **SIZES)
+
+
+def test_init_reads_comparisons_without_a_prompt_where_that_is_asked_for(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "what is it"}]
+    row = {side: [*turns, {"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    options: dict[str, Any] = {"data": [row] * 3, "vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2}
+    with pytest.raises(InputError, match="--implicit_prompt"):
+        accord.init(output_dir=tmp_path / "refused", **options)
+    made = accord.init(output_dir=tmp_path / "new", implicit_prompt=True, **options)
+    assert len(made.tokenizer("what")["input_ids"]) >= 1 and (tmp_path / "new" / "model.safetensors").exists()

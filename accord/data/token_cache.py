@@ -9,7 +9,6 @@ at once. The time of about.json is that of its last use.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from accord.data.room import make_room
 from accord.data.table import Columns, Table
 
 KEY = re.compile("[0-9a-f]{64}")
@@ -90,7 +90,9 @@ class TokenCache:
         place = self._place(key)
         aside = place.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
-            self._make_room(table.ids.nbytes + table.said.nbytes + sum(column.nbytes for column in table.columns))
+            self.sweep()
+            needed = table.ids.nbytes + table.said.nbytes + sum(column.nbytes for column in table.columns)
+            make_room(self.root, needed, limit=self.limit, entries=self.entries(), remove=remove)
             aside.mkdir(parents=True)
             _write(aside, table, about)
             with suppress(OSError):  # another process was first: its content is the same
@@ -113,22 +115,6 @@ class TokenCache:
             with suppress(OSError):
                 if path.suffix == ".tmp" and time.time() - path.stat().st_mtime > ABANDONED:
                     shutil.rmtree(path, ignore_errors=True)
-
-    def _make_room(self, needed: int) -> None:
-        """Evicts until so many bytes more are within the limit, and at most half of what is free on the disk."""
-        if needed > self.limit:
-            raise OSError(errno.EFBIG, f"{needed} bytes are more than the cache may hold ({self.limit})")
-        self.sweep()
-        entries = self.entries()
-        total = sum(entry.size for entry in entries) + needed
-        for entry in entries:
-            if total <= self.limit:
-                break
-            remove([entry])
-            total -= entry.size
-        self.root.mkdir(parents=True, exist_ok=True)
-        if 2 * needed > shutil.disk_usage(self.root).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _places(self) -> Iterator[Path]:
         return (path for path in _listed(self.root / "tokens") if KEY.fullmatch(path.name))

@@ -9,10 +9,8 @@ of processes may write and read at once. The time of a file is that of its last 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +22,7 @@ from typing import NamedTuple
 
 import torch
 
+from accord.data.room import make_room
 from accord.errors import IntegrityError
 from accord.models import sealed
 from accord.models.reference import GroupLogprobs
@@ -90,7 +89,9 @@ class Store:
             "length": torch.tensor([len(part) for part in completions]),
             "token": torch.cat(completions) if completions else torch.zeros(0),
         }
-        self._make_room(OVERHEAD + sum(tensor.nbytes for tensor in tensors.values()))
+        self.sweep()
+        needed = OVERHEAD + sum(tensor.nbytes for tensor in tensors.values())
+        make_room(self.root, needed, limit=self.limit, entries=self.entries(), remove=remove)
         place = self._place(key)
         for attempt in range(3):
             place.mkdir(parents=True, exist_ok=True)
@@ -115,24 +116,6 @@ class Store:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > ABANDONED:
                     path.unlink()
-
-    def _make_room(self, needed: int) -> None:
-        """Evicts until so many bytes more are within the limit, and at most half of what is free on the disk."""
-        if needed > self.limit:
-            raise OSError(errno.EFBIG, f"{needed} bytes are more than the cache may hold ({self.limit})")
-        self.sweep()
-        entries = self.entries()
-        total = sum(entry.size for entry in entries) + needed
-        going = []
-        for entry in entries:
-            if total <= self.limit:
-                break
-            going.append(entry)
-            total -= entry.size
-        remove(going)
-        self.root.mkdir(parents=True, exist_ok=True)
-        if 2 * needed > shutil.disk_usage(self.root).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _places(self) -> list[Path]:
         return [place for place in _files(self.root / "reference", "") if KEY.fullmatch(place.name)]

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 from pydantic import Field, JsonValue, model_validator
 
 from accord.data.findings import Stage
-from accord.stages.options import Conflict, Data, Options, Split
+from accord.stages.options import Conflict, Data, ImplicitPrompt, Options, Split
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
@@ -22,10 +22,7 @@ with warnings.catch_warnings():
             description="The stage that the data are for, as it decides what is an error; not given: what they hold "
             "(comparisons dpo, labels kto, demonstrations sft, texts pretrain, prompts rl).",
         )
-        implicit_prompt: bool = Field(
-            False,
-            description="Comparisons without a prompt column: the turns that both sides begin with are the prompt.",
-        )
+        implicit_prompt: ImplicitPrompt = False
         eval_data: str | None = Field(
             None, title="FILE_OR_NAME", description="Held-out data: prompts that are in both are found."
         )

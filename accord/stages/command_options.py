@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from accord.stages.options import Conflict, Data, MaxTokens, OnBadRow, Options, Seed, Split, Threads
+from accord.stages.options import Conflict, Data, ImplicitPrompt, MaxTokens, OnBadRow, Options, Seed, Split, Threads
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
@@ -36,6 +36,7 @@ class NewModelOptions(Options):
     data: Data
     split: Split = "train"
     on_bad_row: OnBadRow = "error"
+    implicit_prompt: ImplicitPrompt = False
     output_dir: str = Field(title="DIR", description="Where the new model directory is written.")
     vocab_size: int = Field(
         8192, ge=264, le=1_000_000, description="Rows of the embedding; the 256 bytes and the control tokens are in it."

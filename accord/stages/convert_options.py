@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from accord.stages.options import Data, OnBadRow, Options, Split
+from accord.stages.options import Data, ImplicitPrompt, OnBadRow, Options, Split
 
 FormatName = Literal[
     "comparison",
@@ -41,6 +41,4 @@ class ConvertOptions(Options):
     to: FormatName = Field(description="What its rows are to be; docs/data.md shows each.")
     split: Split = "train"
     on_bad_row: OnBadRow = "error"
-    implicit_prompt: bool = Field(
-        False, description="Comparisons without a prompt column: the turns that both sides begin with are the prompt."
-    )
+    implicit_prompt: ImplicitPrompt = False

@@ -22,7 +22,13 @@ def run(config: InitConfig, given: Given) -> NewModel:
     directory = empty_folder(options.output_dir)
     report = DataReport()
     source = cast(Source, given.get("data", options.data))
-    groups = read_groups(source, split=options.split, on_bad_row=options.on_bad_row, report=report)
+    groups = read_groups(
+        source,
+        split=options.split,
+        on_bad_row=options.on_bad_row,
+        report=report,
+        implicit_prompt=options.implicit_prompt,
+    )
     tokenizer = train_tokenizer(texts(groups), options.vocab_size, context=options.context)
     network = random_model(
         tokenizer,

@@ -22,6 +22,10 @@ OnBadRow = Annotated[
     Literal["error", "drop"],
     Field(description="A row that cannot be used (broken, an empty text): stop, or drop and count it."),
 ]
+ImplicitPrompt = Annotated[
+    bool,
+    Field(description="Comparisons without a prompt column: the turns that both sides begin with are the prompt."),
+]
 MaxTokens = Annotated[
     int | None,
     Field(
@@ -127,9 +131,7 @@ class ReadOptions(Options):
     data: Data
     split: Split = "train"
     on_bad_row: OnBadRow = "error"
-    implicit_prompt: bool = Field(
-        False, description="Comparisons without a prompt column: the turns that both sides begin with are the prompt."
-    )
+    implicit_prompt: ImplicitPrompt = False
     max_length: int | None = Field(
         1024,
         ge=2,

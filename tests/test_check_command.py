@@ -172,7 +172,7 @@ def test_prompts_that_are_held_out_too(check: Check, tmp_path: Path, capsys: pyt
 # ---- tokens
 
 
-def test_what_does_not_fit(check: Check, tmp_path: Path, model: Path) -> None:
+def test_what_does_not_fit(check: Check, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = tiny.sentence(5, 60)
     rows = [{**GOOD, "prompt": f"{number}"} for number in range(38)]
     rows += [{**GOOD, "prompt": start}, {**GOOD, "chosen": f" {start} sat", "rejected": f" {start} ran"}]
@@ -186,6 +186,12 @@ def test_what_does_not_fit(check: Check, tmp_path: Path, model: Path) -> None:
     assert (code, named(found, "error")) == (2, [("many_too_long", None)])
     (many,) = (one["what"] for one in found["findings"] if one["severity"] == "error")
     assert many == "2 of 20 groups (10 %) are longer than 40 tokens"
+    written(data, [*rows[20:], {**GOOD, "chosen": ""}])
+    assert check(data, model=model, max_length=40, near="false")[0] == 2
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("1 row and more too long rows than --max_dropped allows would stop accord dpo; ")
+    assert last.endswith(": write a clean copy with accord check --fix OUT")  # dropping bad rows would not be enough
+    written(data, rows[20:])
     clean = tmp_path / "clean.jsonl"
     code, found = check(data, model=model, max_length=40, near="false", fix=clean)
     assert (code, found["fixed"]["kept"], found["fixed"]["left_out"]) == (0, 18, 2)

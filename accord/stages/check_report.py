@@ -198,10 +198,12 @@ def _verdict(checked: Checked) -> Text:
         return Text(f"wrote {file}: {_many(kept, 'row')}; {left_out:,} left out, listed in {listed}{still}{beside}")
     if not errors:
         return Text.assemble(("clean", "bold green"), f": nothing would stop {_command(checked)}{beside}")
-    of = f"{_many(rows, 'row')} would stop" if rows else "this would stop"
+    whole = [finding for finding in errors if not finding.origin.line]
+    also = f" and {FINDINGS[whole[0].name].what}" if whole else ""
+    of = f"{_many(rows, 'row')}{also} would stop" if rows else "this would stop"
     fix = ": there is none that it can use" if rows and rows == checked.read else ""
     if rows and not fix:
-        drops = all(finding.name != "shared_prompt" for finding in errors)
+        drops = not whole and all(finding.name != "shared_prompt" for finding in errors)
         fix = ": run it with --on_bad_row drop, or " if drops else ": "
         fix += "write a clean copy with accord check --fix OUT"
     return Text.assemble((of, "bold red"), f" {_command(checked)}{beside}{fix}")

@@ -335,13 +335,13 @@ def test_a_damaged_cache_is_said_once_and_computed_anew(
 def test_a_cache_that_cannot_be_written_is_said_once_and_the_run_goes_on(
     what: str, dpo: Dpo, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError(30, "Read-only file system")
 
     if what == "a file in its place":
         cache.write_text("mine")
     elif what == "forbidden":
-        monkeypatch.setattr(Store, "_make_room", refuse)
+        monkeypatch.setattr("accord.models.store.make_room", refuse)
     elif what == "full":
         usage, nothing = shutil.disk_usage, type("Usage", (), {"free": 100})
         monkeypatch.setattr("shutil.disk_usage", lambda place: nothing if Path(place) == cache else usage(place))

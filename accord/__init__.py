@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, StorageError
+    from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, Stopped, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
     from accord.stages.config import check, convert, dpo, init, logprobs, merge, pretrain, sft
 
@@ -26,6 +26,7 @@ __all__ = [
     "Origin",
     "RecordError",
     "ServiceError",
+    "Stopped",
     "StorageError",
     "__version__",
     "check",
@@ -51,6 +52,7 @@ HOMES = {
     "Origin": "accord.records",
     "RecordError": "accord.records",
     "ServiceError": "accord.errors",
+    "Stopped": "accord.errors",
     "StorageError": "accord.errors",
     "check": "accord.stages.config",
     "convert": "accord.stages.config",

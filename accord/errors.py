@@ -1,10 +1,14 @@
 """The ways a command can fail: each has an exit code and says where, what, and what to do."""
 
+import signal
+from collections.abc import Sequence
+
 
 class AccordError(Exception):
     """A failure that the user can act on. Its text is ``where: what: fix`` (empty parts are left out)."""
 
     code = 1
+    others: Sequence[object] = ()  # lines that are shown before it, such as further bad rows
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         self.what, self.where, self.fix = what, where, fix
@@ -39,3 +43,12 @@ class IntegrityError(AccordError):
     """A file that is not what was written."""
 
     code = 6
+
+
+class Stopped(AccordError):
+    """Ended by a signal, after what was done had been saved. Its exit code is 128 + the signal's number."""
+
+    def __init__(self, number: int, what: str, *, where: str = "", fix: str = "") -> None:
+        self.signal = signal.Signals(number)
+        self.code = 128 + number
+        super().__init__(what, where=where, fix=fix)

@@ -253,6 +253,11 @@ class TrainOptions(Options):
     adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Added to the root of the second moment (adamw, adam).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum (optimizer momentum).")
     max_grad_norm: float = Field(1.0, ge=0, description="Clip the norm of the whole gradient to this; 0 = off.")
+    longest_first: bool = Field(
+        True,
+        description="Before the first step the largest micro-batch goes forward and backward, so that memory that is "
+        "too small shows then, and not hours later.",
+    )
     gradient_checkpointing: bool = Field(False, description="Compute activations twice to keep less of them.")
     dropout: bool = Field(False, description="Train with the dropout of the model's own config.")
     average: Literal["none", "iterate", "ema"] = Field(

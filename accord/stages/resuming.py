@@ -11,8 +11,9 @@ from accord.training.run import RunFolder
 
 # Options that do not change what a run computes: they may differ when it is resumed.
 FREE = {
-    "output_dir", "push_to_hub", "resume", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to",
-    "run_name", "project", "reference_cache", "token_cache", "samples", "sample_tokens", "threads", "dry_run",
+    "output_dir", "push_to_hub", "resume", "allow_change", "longest_first", "logging_steps", "eval_steps",
+    "save_steps", "save_total_limit", "report_to", "run_name", "project", "reference_cache", "token_cache", "samples",
+    "sample_tokens", "threads", "dry_run",
 }  # fmt: skip
 
 

@@ -37,6 +37,12 @@ class RunOptions(Options):
         title="[PATH]",
         description="Continue from the newest checkpoint in output_dir, or from this one; with none yet, start anew.",
     )
+    allow_change: list[str] = Field(
+        [],
+        title="KEY[,KEY]",
+        description="With resume: these options, or data for other data under the same name, may differ from those "
+        "that the run began with; which did is kept in run.json.",
+    )
     report_to: list[Tracker] = Field(
         ["tensorboard"],
         min_length=1,

@@ -6,16 +6,20 @@ before a command runs.
 
 import inspect
 import json
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 
 from accord import __version__
-from accord.errors import AccordError, InputError
+from accord.errors import AccordError, InputError, Terminated, exit_code
 from accord.stages.config import COMMANDS, Command, execute
 from accord.stages.leaves import Leaf, leaves
 from accord.stages.resolve import load, nearest, unknown
@@ -51,17 +55,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line (`sys.argv` unless given) and returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command = typer.main.get_command(application())
-        chosen = command.main(args=spelled(words), prog_name="accord", standalone_mode=False)
-        return run(chosen) if isinstance(chosen, Chosen) else int(chosen or 0)
+        with _terminating():
+            command = typer.main.get_command(application())
+            chosen = command.main(args=spelled(words), prog_name="accord", standalone_mode=False)
+            return run(chosen) if isinstance(chosen, Chosen) else int(chosen or 0)
     except (KeyboardInterrupt, Exception) as error:
         if "--debug" in words:
             traceback.print_exc()
-        others = getattr(error, "others", ()) if isinstance(error, AccordError) else ()
+        others = error.others if isinstance(error, AccordError) else ()
         hint = getattr(error, "hint", "")
         for line in (*others, *([hint] if hint else []), ending(error)):
             print(str(line).replace("\n", "\\n"), file=sys.stderr)
         return exit_code(error)
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Inside, SIGTERM raises Terminated, unless it was ignored before. Only the main thread may ask for that."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(chosen: Chosen) -> int:
@@ -70,17 +92,10 @@ def run(chosen: Chosen) -> int:
     return int(getattr(execute(chosen.command, config, {}), "exit_code", 0))
 
 
-def exit_code(error: BaseException) -> int:
-    """DESIGN.md section 7; 1 for what nobody foresaw."""
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    return error.code if isinstance(error, AccordError) else 1
-
-
 def ending(error: BaseException) -> str:
     """The line that a failure ends with: `error[CODE] where: what: fix`."""
     if isinstance(error, KeyboardInterrupt):
-        text = "interrupted"
+        text = "terminated" if isinstance(error, Terminated) else "interrupted"
     elif isinstance(error, AccordError):
         text = str(error)
     else:

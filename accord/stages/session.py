@@ -35,6 +35,7 @@ from accord.stages.trainable import weights_of
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights
 from accord.training.run import RunFolder
+from accord.training.stop import Stop
 from accord.training.trackers import require
 
 
@@ -78,6 +79,7 @@ class Session:
     prompts: Sequence[Ids]  # token ids to sample from, before and after
     after_step: Callable[[int], None] | None = None  # called with the number of steps done, after every step
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
+    stop: Stop = field(default_factory=Stop)  # hears the signals while the run trains
 
     @property
     def title(self) -> str:
@@ -99,8 +101,8 @@ class Session:
         return self.begun.folder
 
     def held_batches(self) -> Iterator[Batch]:
-        """Micro-batches over the held-out groups."""
-        return self.begun.cut(self.begun.data.groups, self.begun.data.held)
+        """Micro-batches over the held-out groups; Left between two of them where the run is to stop."""
+        return self.stop.passing(self.begun.cut(self.begun.data.groups, self.begun.data.held))
 
 
 def total_steps(train: TrainOptions, per_epoch: int) -> int:
@@ -143,10 +145,14 @@ def begin(
         check_balance(network, np.concatenate([data.groups[0].prompt, data.groups[0].completions[0].ids]))
         weights = weights_of(network, config.train, place.dtype)
         yield Begun(tokenizer, data, preparation, folder, model, weights, place, callbacks)
-    except BaseException:
+    except BaseException as error:
         if folder is not None:
+            folder.end(error)
             folder.close(failed=True)
         raise
+    else:
+        if folder is not None:
+            folder.end()
     finally:
         if folder is not None:
             folder.close()
@@ -159,5 +165,6 @@ def claim(folder: RunFolder, command: str, config: TrainingConfig, data: Data) -
         check_resumed(folder, config)
     elif config.run.resume:
         say(f"nothing to resume in {folder.path}: starting anew")
+    folder.start()
     folder.write_text("run.yaml", dump(config))
     folder.write_json("data_report.json", data.to_json())

@@ -24,6 +24,7 @@ class State:
     window: Window = field(default_factory=Window)
     latest: dict[str, float] = field(default_factory=dict)  # the last log line
     best: Best = field(default_factory=Best)
+    pending: bool = False  # the evaluation after the last step done was left, and is still due
 
 
 def save_checkpoint(session: Session, state: State) -> None:
@@ -41,6 +42,7 @@ def save_checkpoint(session: Session, state: State) -> None:
             "window": state.window.to_json(),
             "latest": state.latest,
             "best": state.best.to_json(),
+            "pending": state.pending,
         },
         run=session.folder.id,
         keep=session.config.run.save_total_limit or ALL,
@@ -66,7 +68,8 @@ def resume(session: Session) -> State:
     before = saved["before"] and Evaluation.from_json(saved["before"])
     best = Best.from_json(saved["best"])
     tidy(session, best)
-    return State(found.step, saved["seconds"], before, Window(saved["window"]), saved["latest"], best)
+    window = Window(saved["window"])
+    return State(found.step, saved["seconds"], before, window, saved["latest"], best, saved["pending"])
 
 
 def _checkpoint(session: Session, place: Path) -> checkpoint.Checkpoint | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accord.errors import AccordError, InputError
+from accord.errors import AccordError, InputError, Stopped
 from accord.stages.config import COMMANDS, SweepConfig, TrainingConfig, execute
 from accord.stages.flat_yaml import Given, read_yaml
 from accord.stages.leaves import leaves
@@ -175,6 +175,8 @@ def _carry_out(command: str, one: Planned) -> tuple[Row, int]:
             own = one.config.run.model_copy(update={"resume": begun})
             execute(command, one.config.model_copy(update={"run": own}), {})
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except Stopped:
+        raise
     except Exception as error:  # one failing run does not lose the others
         code = error.code if isinstance(error, AccordError) else 1
         what = str(error) if isinstance(error, AccordError) else f"{type(error).__name__}: {error}"

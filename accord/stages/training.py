@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from accord.errors import Stopped
 from accord.models.adapters import base_name, is_adapted
 from accord.models.load import save
 from accord.stages.best import check_figure, choose, observe, patience_ended, summary_of
@@ -17,9 +18,10 @@ from accord.stages.resolve import flat
 from accord.stages.session import Session, held_out
 from accord.stages.setup import say
 from accord.stages.state import State, resume, save_checkpoint
-from accord.training.loop import StepResult, fit
+from accord.training.loop import fit
 from accord.training.progress import Progress
 from accord.training.schedule import SCHEDULES, warmup_count
+from accord.training.stop import Left, Stop
 from accord.training.window import Window
 
 BY_CALLBACK = "a callback returned False"
@@ -29,12 +31,18 @@ def train(session: Session) -> Result:
     """Trains, evaluates, saves; gives the trained model."""
     run, weights = session.config.run, session.begun.weights
     state = resume(session) if run.resume else State()
+    session.folder.step = state.done
+    session.folder.record(total=session.total)
     session.folder.report(
         run.report_to, state.done, name=run.run_name, project=run.project, config=flat(session.config), tell=say
     )
-    ended = _begin(session, state) if state.done == 0 else None
-    ended = ended or _steps(session, state)
-    after = _last_figures(session, state)
+    with Stop() as session.stop:
+        try:
+            ended = _begin(session, state) if state.done == 0 else None
+            ended = ended or _steps(session, state)
+            after = _last_figures(session, state)
+        except Left:
+            raise stopped(session, state) from None
     if session.config.best.load_best_model_at_end:
         after = choose(session, state.best, state.done) or after
     with weights.averaged():
@@ -98,6 +106,11 @@ def _steps(session: Session, state: State) -> str | None:
     if ended is not None:
         return ended
     with Progress(session.title, session.total, start=state.done) as progress:
+        if state.pending:
+            state.pending = False
+            ended = _due(session, state, progress)
+            if ended is not None:
+                return ended
         results = fit(
             session.begun.model,
             steps,
@@ -108,37 +121,66 @@ def _steps(session: Session, state: State) -> str | None:
             first=state.done,
         )
         for result in results:
-            state.done = result.step
+            state.done = session.folder.step = result.step
             state.seconds += result.seconds
             state.window.add(result)
             if session.after_step is not None:
                 session.after_step(result.step)
             epoch = result.step / session.course.per_epoch
             progress.advance(result.step, epoch, result.loss, result.groups, result.tokens)
-            ended = _due(session, state, result, progress)
+            ended = _due(session, state, progress)
             if ended is not None:
                 return ended
     return None
 
 
-def _due(session: Session, state: State, result: StepResult, progress: Progress) -> str | None:
-    """What is due after a step; why the training ends with it, where it does."""
-    run, per_epoch, last = session.config.run, session.course.per_epoch, result.step == session.total
-    evaluates = bool(session.begun.data.held and is_due(run.eval_steps, result.step, per_epoch) and not last)
-    held = held_out(session) if evaluates else None
+def _due(session: Session, state: State, progress: Progress) -> str | None:
+    """What is due after the last step done; why the training ends with it, where it does.
+
+    Left where the run is to stop: then all that resuming needs is saved.
+    """
+    run, step, per_epoch = session.config.run, state.done, session.course.per_epoch
+    last = step == session.total
+    evaluates = bool(session.begun.data.held and is_due(run.eval_steps, step, per_epoch) and not last)
+    held = _held_out_or_pending(session, state) if evaluates else None
     if held is not None:
-        observe(session, state.best, result.step, held)
+        observe(session, state.best, step, held)
     ended = None if last else patience_ended(session.config.best, state.best)
-    logs = is_due(run.logging_steps, result.step, per_epoch) or last or ended is not None
+    logs = is_due(run.logging_steps, step, per_epoch) or last or ended is not None
     if logs:
         state.latest, state.window = state.window.read(), Window()
     if (logs or evaluates) and not _log(session, state, state.latest if logs else {}, held) and not last:
         ended = ended or BY_CALLBACK
     if logs:
         progress.log()
-    if is_due(run.save_steps, result.step, per_epoch) or last or ended is not None:
+    ends = last or ended is not None
+    stops = session.stop.signal is not None
+    if is_due(run.save_steps, step, per_epoch) or ends or stops:
         save_checkpoint(session, state)
+    if stops and not ends:
+        raise Left
     return ended
+
+
+def _held_out_or_pending(session: Session, state: State) -> Evaluation:
+    """The held-out figures; where the run is to stop, a checkpoint that says that they are still due, and Left."""
+    state.pending = True
+    try:
+        figures = held_out(session)
+    except Left:
+        save_checkpoint(session, state)
+        raise
+    state.pending = False
+    return figures
+
+
+def stopped(session: Session, state: State) -> Stopped:
+    """What ends a run that a signal has stopped."""
+    assert session.stop.signal is not None
+    what = f"stopped by {session.stop.signal.name} "
+    what += f"after step {state.done} of {session.total}, which is saved" if state.done else "before the first step"
+    again = "--resume goes on from there" if state.done else "--resume starts it anew"
+    return Stopped(session.stop.signal, what, where=str(session.folder.path), fix=again)
 
 
 def is_due(every: int | Literal["epoch"] | None, step: int, per_epoch: int) -> bool:

@@ -1,0 +1,62 @@
+"""SIGTERM and SIGINT while a run trains: what was begun is finished and saved, then it ends; twice: it ends at once.
+
+SIGTERM is what a scheduler sends before it kills, SIGINT what Ctrl-C sends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, Self, TypeVar
+
+Item = TypeVar("Item")
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Left(Exception):
+    """Work that is done again on resuming was left in the middle, as the run is to stop."""
+
+
+class Stop:
+    """Inside this context manager the signals are only noted. One that was ignored before, as under nohup, stays so.
+
+    Handlers are set in the main thread alone, as Python has it: elsewhere nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None  # the one that came
+        self._before: dict[int, Any] = {}
+
+    def passing(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; raises Left before the next one once a signal has come."""
+        for item in items:
+            if self.signal is not None:
+                raise Left
+            yield item
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        # Written straight to the descriptor: a handler may come in the middle of any other writing.
+        if self.signal is not None:
+            _tell(f"error[{128 + number}] {name} again: left at once: what was saved before is there: resume from it")
+            os._exit(128 + number)
+        self.signal = signal.Signals(number)
+        _tell(f"{name}: the step is finished and saved first; a second one leaves at once")
+
+
+def _tell(line: str) -> None:
+    os.write(2, f"\n{line}\n".encode())

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stage_runs import Run, furnish, quick_run
 
 atexit.register(shutil.rmtree, os.environ["ACCORD_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)
@@ -39,3 +40,17 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny models and data of every stage: see `stage_runs.furnish`."""
+    place = tmp_path_factory.mktemp("workshop")
+    furnish(place)
+    return place
+
+
+@pytest.fixture
+def quick(workshop: Path, tmp_path: Path) -> Run:
+    """quick("dpo", beta=0.2): a quick run of that command into tmp_path/run; its exit code."""
+    return quick_run(workshop, tmp_path / "run")

@@ -274,6 +274,15 @@ def test_bos_is_known_of_a_tokenizer_that_has_no_token_for_letters() -> None:
     assert written(tok, made.completions[0].ids) == ["3", "4", "</s>"] and made.completions[0].loss == ((0, 3),)
 
 
+def test_a_text_that_a_tokenizer_cannot_write_is_named() -> None:
+    backend = Tokenizer(models.WordLevel({"</s>": 0, "the": 1, "sky": 2}))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>"))
+    assert encoder.encode([Rendering("the sky"), Rendering("sky")], [False, False])[1].ids.tolist() == [2]
+    with pytest.raises(InputError, match=r"cannot write this text .*'the sea': give the tokenizer an unk_token"):
+        encoder.encode([Rendering("the sky"), Rendering("the sea")], [False, False])
+
+
 def test_real_comparisons_are_the_same_both_ways(shared_data: Callable[[str], Path]) -> None:
     groups = list(read_groups(shared_data("hh_harmless.jsonl.gz"), on_bad_row="drop"))[:200]
     tok = tokenizer("llama3", "pieces, always")

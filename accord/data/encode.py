@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -189,9 +190,29 @@ class Encoder:
         kinds = [(one.plain, span or bool(one.words or self._disguised), one.target) for one, span in every]
         for kind in sorted(set(kinds)):
             places = [i for i, found in enumerate(kinds) if found == kind]
-            for i, encoded in zip(places, self._batch([renderings[i] for i in places], *kind), strict=True):
+            chosen = [renderings[i] for i in places]
+            try:
+                found = self._batch(chosen, *kind)
+            except Exception as error:
+                if type(error) is not Exception:  # the library below has only this one
+                    raise
+                raise self._unwritable(chosen, error) from error
+            for i, encoded in zip(places, found, strict=True):
                 made[i] = encoded
         return [encoded for encoded in made if encoded is not None]
+
+    def _unwritable(self, renderings: Sequence[Rendering], error: Exception) -> InputError:
+        """Names the first text that has no tokens."""
+        text = renderings[0].text
+        for one in renderings:
+            try:
+                self._stock([one.text], one.plain, target=one.target)
+            except Exception:  # the very failure that is looked for
+                text = one.text
+                break
+        what = f"cannot write this text ({error}): {reprlib.repr(text)}"
+        fix = "give the tokenizer an unk_token, or take one that writes every text, as one on bytes"
+        return InputError(what, where=self.tokenizer.name_or_path, fix=fix)
 
     def _batch(self, renderings: Sequence[Rendering], plain: bool, located: bool, target: bool) -> list[Encoded]:
         texts = [one.text for one in renderings]

@@ -99,11 +99,20 @@ class Encoder:
         """What the tokenizer puts before and behind a text, seen at the first one that it has tokens for."""
         others = (i for i in range(len(self.tokenizer)) if i not in self.control)
         for text in chain("a", (str(self.tokenizer.decode([i])) for i in others)):
-            bare, whole = (list(self.tokenizer(text, add_special_tokens=on)["input_ids"]) for on in (False, True))
+            bare, whole = (self._known(text, add_special_tokens=on) for on in (False, True))
             places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
             if bare and places:
                 return whole[: places[0]], whole[places[0] + len(bare) :]
         raise InputError("the tokenizer has no tokens for any text", where=self.tokenizer.name_or_path)
+
+    def _known(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Its ids; none where the tokenizer cannot write it."""
+        try:
+            return list(self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+        except Exception as error:
+            if type(error) is not Exception:  # the library below has only this one
+                raise
+            return []
 
     def find(self, text: str) -> tuple[Span, ...]:
         """The control strings in a text that is all words."""
@@ -203,13 +212,7 @@ class Encoder:
 
     def _unwritable(self, renderings: Sequence[Rendering], error: Exception) -> InputError:
         """Names the first text that has no tokens."""
-        text = renderings[0].text
-        for one in renderings:
-            try:
-                self._stock([one.text], one.plain, target=one.target)
-            except Exception:  # the very failure that is looked for
-                text = one.text
-                break
+        text = next((one.text for one in renderings if not self._known(one.text, add_special_tokens=False)), "")
         what = f"cannot write this text ({error}): {reprlib.repr(text)}"
         fix = "give the tokenizer an unk_token, or take one that writes every text, as one on bytes"
         return InputError(what, where=self.tokenizer.name_or_path, fix=fix)

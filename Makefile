@@ -2,6 +2,8 @@
 PYTHON ?= python3
 WORKERS ?= 2
 SECONDS ?= 60
+KILLS ?= 200
+SEED ?= 0
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -9,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: help demo test check bench fuzz
+.PHONY: help demo test check bench fuzz soak
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +20,7 @@ help:
 	@echo "make check   format, lint, types, and that imports point down only"
 	@echo "make bench   the measurements of docs/benchmarks.md"
 	@echo "make fuzz    the reader of data against damaged files, for $(SECONDS) seconds (SECONDS=n changes that)"
+	@echo "make soak    $(KILLS) runs killed at random moments, resumed, and held against themselves left alone (KILLS=n, SEED=n)"
 	@echo "Each sets up .venv by itself. PYTHON=... names another Python (3.11 or later) to make it from."
 
 demo: $(READY)
@@ -37,6 +40,9 @@ bench: $(READY)
 
 fuzz: $(READY)
 	@$(OFFLINE) $(BIN)/python tests/fuzz_read.py $(SECONDS)
+
+soak: $(READY)
+	@$(OFFLINE) $(BIN)/python tests/soak.py --kills $(KILLS) --seed $(SEED) --workers $(WORKERS)
 
 # torch comes first and alone: where a CPU build is offered beside the CUDA one, nothing else then asks for the latter.
 $(READY): requirements.lock pyproject.toml

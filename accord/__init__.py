@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, Stopped, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
-    from accord.stages.config import check, convert, dpo, init, logprobs, merge, pretrain, sft
+    from accord.stages.config import check, convert, dpo, init, logprobs, merge, pretrain, runs, sft, verify
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,9 @@ __all__ = [
     "logprobs",
     "merge",
     "pretrain",
+    "runs",
     "sft",
+    "verify",
 ]
 
 # Where each name lives. It is imported when it is first used, so that `import accord` is light and needs no torch.
@@ -61,7 +63,9 @@ HOMES = {
     "logprobs": "accord.stages.config",
     "merge": "accord.stages.config",
     "pretrain": "accord.stages.config",
+    "runs": "accord.stages.config",
     "sft": "accord.stages.config",
+    "verify": "accord.stages.config",
 }
 
 

@@ -52,3 +52,16 @@ class Stopped(AccordError):
         self.signal = signal.Signals(number)
         self.code = 128 + number
         super().__init__(what, where=where, fix=fix)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, outside of training, where it is heard in another way: all that is half done is undone."""
+
+    code = 128 + signal.SIGTERM
+
+
+def exit_code(error: BaseException) -> int:
+    """What a process ends with: DESIGN.md section 7; 1 for what nobody foresaw."""
+    if isinstance(error, AccordError | Terminated):
+        return error.code
+    return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1

@@ -135,9 +135,45 @@ def data_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             found["second"]["data"],
         ),
     }
+    return judged(figures, DATA_ASKED)
+
+
+SAVING_ASKED = {
+    "saving": (5.0, False, "% more"),
+    "verification": (1.0, True, "GB/s"),
+    "resumed start": (1.5, False, "times as long"),
+}
+
+
+def saving_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, each figure beside what is asked for."""
+    saving, without = found["saving"], found["without"]
+    figures = {
+        "saving": (
+            f"a step of {without['step']:.3f} s, when every {found['every']}th is saved "
+            f"(the step after a save takes {max(saving['wait'], 0):.2f} s more)",
+            (saving["step"] / without["step"] - 1) * 100,
+        ),
+        "verification": (
+            f"verification of a checkpoint of {found['size'] / 1e6:,.0f} MB",
+            found["size"] / 1e9 / found["verified"],
+        ),
+        "resumed start": (
+            f"a resumed run from the start of the process to the end of its first step: {found['resumed']:.1f} s, "
+            f"a fresh one {found['fresh']:.1f} s",
+            found["resumed"] / found["fresh"],
+        ),
+    }
+    return judged(figures, SAVING_ASKED)
+
+
+def judged(
+    figures: dict[str, tuple[str, float]], asked: dict[str, tuple[float, bool, str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows. figures: name -> (what it is, its value). asked: name -> (limit, whether more is better, unit)."""
     body = []
     for name, (words_of_it, value) in figures.items():
-        limit, more, unit = DATA_ASKED[name]
+        limit, more, unit = asked[name]
         verdict = "reached" if (value >= limit if more else value <= limit) else "missed"
         body.append([words_of_it, f"{value:.1f} {unit}", f"{'at least' if more else 'at most'} {limit:g}", verdict])
     return ["figure", "Accord", "asked for", "verdict"], body

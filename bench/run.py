@@ -30,6 +30,7 @@ DATA = ROOT.parent / "shared" / "data" / "hh_harmless.jsonl.gz"
 PAGE = ROOT / "docs" / "benchmarks.md"
 LAYOUTS = "layouts"  # the costs of the layouts: needs neither data nor the other side
 LARGE = "data"  # reading, checking and tokenising large data: needs no other side
+SAVING = "saving"  # saving, verifying and resuming: needs no other side
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -38,7 +39,7 @@ Runs = dict[str, list[dict[str, Any]]]  # "ours", "theirs" -> one a round
 
 
 def arguments() -> argparse.Namespace:
-    names = [case.name for case in CASES] + [LAYOUTS, LARGE]
+    names = [case.name for case in CASES] + [LAYOUTS, LARGE, SAVING]
     parser = argparse.ArgumentParser(description="Measures Accord beside TRL.")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE", help=", ".join(names))
     parser.add_argument("--steps", type=int, default=8, help=f"steps of a process, {WARM_UP} not counted (8)")
@@ -109,6 +110,16 @@ def large(asked: argparse.Namespace) -> dict[str, Any]:
     return figures | {"others": max(before, found.others)}
 
 
+def saved(asked: argparse.Namespace) -> dict[str, Any]:
+    out, data = HOME / "saving.json", HOME / f"demonstrations-{BATCH * asked.steps}.jsonl"
+    command = [sys.executable, HERE / "saving.py", HOME / "39m", data, HOME / "saving", "--rounds", asked.rounds]
+    before = wait_until_quiet(asked.wait)
+    with watch() as found:
+        process(SAVING, [*command, "--out", out], HOME / "saving.log")
+    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return figures | {"others": max(before, found.others)}
+
+
 def has_data() -> None:
     if not DATA.exists():
         sys.exit(f"bench: no {DATA}: the measurements are on its comparisons (anthropics/hh-rlhf, harmless-base, test)")
@@ -173,10 +184,10 @@ def layouts_page(grid: dict[str, Any]) -> str:
     return f"{words}\n{report.markdown(*report.layout_table(grid['rows']))}"
 
 
-def large_page(found: dict[str, Any]) -> str:
-    """The block of docs/benchmarks.md on large data."""
+def alone_page(found: dict[str, Any], table: tuple[list[str], list[list[str]]]) -> str:
+    """A block of docs/benchmarks.md on what is measured of us alone."""
     noise = f" Noisy: others used {found['others']:.0%} of the machine." if found["others"] > BUSY else ""
-    return f"- Machine: {machine()}. {datetime.date.today()}.{noise}\n\n{report.markdown(*report.data_table(found))}"
+    return f"- Machine: {machine()}. {datetime.date.today()}.{noise}\n\n{report.markdown(*table)}"
 
 
 def main() -> None:
@@ -184,9 +195,9 @@ def main() -> None:
     cases = [case for case in CASES if case.name in asked.only]
     HOME.mkdir(exist_ok=True)
     (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
-    if cases or LARGE in asked.only:
+    if cases or LARGE in asked.only or SAVING in asked.only:
         has_data()
-    if cases:
+    if cases or SAVING in asked.only:
         prepare(asked)
     if asked.profile:
         return profiles(cases, asked)
@@ -200,14 +211,18 @@ def main() -> None:
     grid = layouts(asked) if LAYOUTS in asked.only else None
     of_data = large(asked) if LARGE in asked.only else None
     results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, "layouts": grid}
-    results[LARGE] = of_data
+    of_saving = saved(asked) if SAVING in asked.only else None
+    results |= {LARGE: of_data, SAVING: of_saving}
     (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     tell(cases, runs, body, losses, grid)
     if grid is not None:
         report.put(PAGE, layouts_page(grid), "layouts")
     if of_data is not None:
         show("Large data", *report.data_table(of_data))
-        report.put(PAGE, large_page(of_data), LARGE)
+        report.put(PAGE, alone_page(of_data, report.data_table(of_data)), LARGE)
+    if of_saving is not None:
+        show("Saving", *report.saving_table(of_saving))
+        report.put(PAGE, alone_page(of_saving, report.saving_table(of_saving)), SAVING)
     if len(cases) < len(CASES) or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
         console.print(
             f"the table beside TRL is written by a run of all cases with {COUNTED} counted steps or more only"

@@ -49,8 +49,8 @@ def test_every_option_has_a_help_a_unique_name_and_a_small_group(name: str) -> N
         assert len(field.annotation.model_fields) <= 25
     for leaf in leaves(config).values():  # leaves() refuses a name that two groups use
         assert leaf.help.endswith(".")
-        needed = ("model", "data", "output_dir", "output", "adapter", "file", "to")
-        own = name == "demo" or (name, leaf.key) == ("check", "model")
+        needed = ("model", "data", "output_dir", "output", "adapter", "file", "directory", "to")
+        own = name == "demo" or (name, leaf.key) in (("check", "model"), ("runs", "directory"))
         assert leaf.required == (leaf.key in needed and not own)
     assert set(config.defaults) <= set(leaves(config))
 

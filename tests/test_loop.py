@@ -21,11 +21,12 @@ from accord.models.reference import ReferenceLogprobs, reference_logprobs
 from accord.stages.course import course_of, mixed_course
 from accord.stages.evaluation import evaluate
 from accord.stages.options import DataOptions, TrainOptions
-from accord.training.loop import Part, StepResult, fit, measure
+from accord.training.loop import StepResult, fit, measure
 from accord.training.objectives import FineTuning, Likelihood, Objective, whole
 from accord.training.optimizer import Weights, recipe
 from accord.training.preferences import PairObjective
 from accord.training.scores import Term
+from accord.training.step import Part
 
 CUTS = [(layout, max_tokens) for layout in ("tree", "rows") for max_tokens in (64, 256, 100_000)]
 BETA = 0.3

@@ -18,10 +18,11 @@ from accord.maths.unpaired import UNPAIRED_LOSSES
 from accord.models.experts import coefficient
 from accord.models.logprobs import LanguageModel, logprobs
 from accord.training.labels import LabelObjective
-from accord.training.loop import Part, measure
+from accord.training.loop import measure
 from accord.training.objectives import Objective
 from accord.training.preferences import Modifiers, PairObjective
 from accord.training.rankings import RankingObjective
+from accord.training.step import Part
 
 BETA = 0.4
 OWNER = [0, 1, 2, 2, 3, 3, 3]  # the group of each completion of THUMBS

@@ -23,13 +23,14 @@ from accord.models.logprobs import LanguageModel
 from accord.models.reference import ReferenceLogprobs
 from accord.records import Judgement
 from accord.training.labels import LabelObjective
-from accord.training.loop import Part, measure
+from accord.training.loop import measure
 from accord.training.moving import MovingReference
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights, recipe
 from accord.training.preferences import Modifiers, PairObjective
 from accord.training.rankings import RankingObjective
 from accord.training.scores import Term
+from accord.training.step import Part
 
 FEW_CUTS = [("tree", 64), ("rows", 256), ("tree", 100_000)]
 

@@ -3,8 +3,10 @@
 import io
 import json
 import math
+import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from accord.errors import InputError, StorageError
 from accord.training import curves
 from accord.training.progress import Progress
-from accord.training.run import RunFolder
+from accord.training.run import Held, RunFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -90,6 +92,45 @@ def test_resuming_where_nothing_is_begins(tmp_path: Path) -> None:
         assert json.loads((folder.path / "run.json").read_text())["id"] == folder.id
 
 
+def test_a_look_makes_nothing_where_no_run_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    for resume in (False, True):
+        with RunFolder(tmp_path / "new" / "run") as folder:
+            assert folder.look("dpo", resume=resume) is None
+        with RunFolder(tmp_path / "thesis") as folder, pytest.raises(InputError, match="no run of Accord"):
+            folder.look("dpo", resume=resume)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["thesis", "thesis.tex"]
+
+
+def test_a_look_at_a_run_holds_it_and_says_what_it_is(tmp_path: Path) -> None:
+    clock = datetime(2026, 3, 1, 23, 59, 59)
+    change = {"step": 3, "key": "beta", "was": 0.1, "is": 0.3, "time": 1.7e9}
+    with RunFolder(tmp_path) as folder:
+        folder.claim("dpo", clock=clock)
+        folder.record(changes=[change])
+        folder.log(1, 0.1, {"loss": 0.7})
+        identity = folder.id
+    with RunFolder(tmp_path) as folder:
+        assert folder.look("dpo", resume=True) == Held(identity, "dpo", clock, [change])
+        with pytest.raises(StorageError, match="in use by another run"):
+            RunFolder(tmp_path).look("dpo", resume=True)
+    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match="started 2026-03-01 23:59: add --resume"):
+        folder.look("dpo")
+
+
+def test_a_directory_that_cannot_be_written_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", "file/run"):
+        with RunFolder(tmp_path / place) as folder, pytest.raises(StorageError, match="Not a directory"):
+            folder.look("dpo")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with RunFolder(tmp_path / "new" / "run") as folder, pytest.raises(StorageError, match="Permission denied"):
+        folder.look("dpo")
+
+
 def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.claim("dpo")
@@ -100,6 +141,19 @@ def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(tmp_path: Pat
     with RunFolder(tmp_path) as folder:
         assert folder.claim("dpo") is False
         assert folder.id != first and not (tmp_path / "samples.jsonl").exists()
+
+
+def test_a_process_that_was_killed_while_it_wrote_its_first_file_is_not_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "run.lock").touch()
+    (tmp_path / ".run.json.tmp").write_text("{")
+    for resume in (False, True):
+        with RunFolder(tmp_path) as folder:
+            assert folder.look("dpo", resume=resume) is None
+    with RunFolder(tmp_path) as folder:
+        folder.claim("dpo")
+        (tmp_path / ".0123456789abcdef.tmp").write_text("half of a reference")
+        folder.start()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "run.lock"]
 
 
 def test_one_process_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:

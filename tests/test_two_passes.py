@@ -29,12 +29,13 @@ from accord.stages.evaluation import evaluate
 from accord.stages.options import TrainOptions
 from accord.stages.trainable import weights_of
 from accord.training.labels import LabelObjective
-from accord.training.loop import Part, _mix, fit
+from accord.training.loop import fit
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights, recipe
 from accord.training.preferences import Modifiers, PairObjective
 from accord.training.rankings import RankingObjective
 from accord.training.scores import Term
+from accord.training.step import Part, mixed
 
 
 def with_lora_dropout() -> Any:
@@ -75,7 +76,7 @@ class Whole:
         found: dict[int, Sequence[Tensor]] = {}
         routing: list[Routing] = []
         for place, batch in enumerate(batches):
-            torch.manual_seed(_mix(0, 0, place))
+            torch.manual_seed(mixed(0, 0, place))
             result = logprobs(LanguageModel(network, LAYOUT), batch)
             parts = iter(result.sum)
             members = zip(batch.indices, batch.members, strict=True)

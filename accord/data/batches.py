@@ -80,6 +80,11 @@ class Batch(NamedTuple):
         """Tokens that go through the model, padding not counted."""
         return sum(size(group, self.layout) for group in self.members)
 
+    @property
+    def places(self) -> int:
+        """Tokens that go through the model, padding counted."""
+        return self.tokens.numel() + (self.prompts.tokens.numel() if self.prompts else 0)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same micro-batch with its tensors on a device."""
         moved: dict[str, Any] = {
@@ -186,6 +191,19 @@ def arrange(
     return batch._replace(prompts=_prompts(members, layout, pad)) if layout in TWO_PARTS else batch
 
 
+def halves(batch: Batch) -> list[Batch]:
+    """The same groups in the same order as two micro-batches, as even as whole groups allow; of two groups or more."""
+    ends = np.cumsum([size(group, batch.layout) for group in batch.members])
+    middle = 1 + int(np.abs(ends[:-1] * 2 - ends[-1]).argmin())
+    return [piece(batch, 0, middle), piece(batch, middle, len(batch.members))]
+
+
+def piece(batch: Batch, start: int, end: int) -> Batch:
+    """Some of a micro-batch's groups, `start` to `end`, as one of their own."""
+    first = int(batch.tokens[0, 0]) if batch.layout == "encoder" else None  # every decoder row begins with it
+    return arrange(batch.members[start:end], batch.layout, indices=batch.indices[start:end], start=first)
+
+
 def shares(group: TokenGroup) -> bool:
     """Whether a cached prompt, which lacks its last token, would serve more than one completion."""
     return len(group.prompt) > 1 and len(group.completions) > 1
@@ -243,6 +261,17 @@ def size(group: TokenGroup, layout: Layout) -> int:
     if layout == "encoder":
         return own + prompt + count
     return own + prompt * (1 if layout == "tree" else count)
+
+
+def places(group: TokenGroup, layout: Layout) -> int:
+    """As `size`, padding counted: what a micro-batch of this group alone has."""
+    prompt, count = len(group.prompt), len(group.completions)
+    if layout == "tree":
+        return size(group, layout)
+    if layout == "rows" or not (layout == "encoder" or shares(group)):
+        return count * group.length
+    own = group.length - prompt
+    return prompt - 1 + count * (1 + own) if layout == "cache" else prompt + count * (1 + own)
 
 
 def micro_batches(

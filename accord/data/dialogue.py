@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,7 +86,7 @@ class Dialogue:
 
     turns: which assistant turns of a single completion carry loss, all or the last. apart: for an encoder-decoder; the
     encoder reads the prompt (as the chat template writes it, where there is one) with what the tokenizer puts around a
-    text, the decoder writes what comes after it, and EOS.
+    text, the decoder writes what comes after it, and EOS. clock: as for `Template`.
     """
 
     def __init__(
@@ -97,13 +98,14 @@ class Dialogue:
         turns: Literal["all", "last"] = "all",
         apart: bool = False,
         report: DataReport | None = None,
+        clock: datetime | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise InputError("tokenizer has no eos_token", where=tokenizer.name_or_path, fix="set one and save it")
         self.tokenizer, self.turns, self.apart = tokenizer, turns, apart
         self.report = DataReport() if report is None else report
         self.encoder = Encoder(tokenizer)
-        self.template = Template(tokenizer, chat_template, template_kwargs or {})
+        self.template = Template(tokenizer, chat_template, template_kwargs or {}, clock)
 
     def tokens(self, group: Group) -> TokenGroup:
         """RecordError: the template refuses the turns, or does not write the prompt as the start of the whole."""

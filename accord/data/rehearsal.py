@@ -6,6 +6,7 @@ until the job says where packages are found.
 """
 
 import contextlib
+import datetime
 import importlib
 import json
 import math
@@ -30,6 +31,7 @@ class Job(TypedDict):
     characters: int  # the longest text that may come of one conversation
     template: str
     given: dict[str, Any]  # the template's other variables
+    clock: str | None  # the time that it is told, ISO 8601; none: the true one
     conversations: list[dict[str, Any]]  # messages, tools, add_generation_prompt
 
 
@@ -47,6 +49,7 @@ def main() -> None:
 
 def answers(renderer: Any, job: Job) -> Iterator[Answer]:
     """What becomes of each conversation."""
+    _tell(renderer, job)
     for conversation in job["conversations"]:
         try:
             messages = conversation.pop("messages")
@@ -60,6 +63,13 @@ def answers(renderer: Any, job: Job) -> Iterator[Answer]:
             yield {"error": "MemoryError", "what": f"{len(text)} characters for one conversation"}
         else:
             yield {"text": text}
+
+
+def _tell(renderer: Any, job: Job) -> None:
+    if job["clock"] is not None:
+        with contextlib.suppress(Exception):  # no template, or transformers has changed: rendering says so
+            clock = datetime.datetime.fromisoformat(job["clock"])
+            renderer._compile_jinja_template(job["template"]).globals["strftime_now"] = clock.strftime
 
 
 def _said(error: Exception) -> str:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -82,16 +83,17 @@ FORBIDDEN = {
 _written: dict[str, tuple[str | None, ...]] = {}  # by sha256 of the template and its variables
 
 
-def written(template: str, given: Mapping[str, Any]) -> tuple[str | None, ...]:
+def written(template: str, given: Mapping[str, Any], clock: datetime | None = None) -> tuple[str | None, ...]:
     """What the template writes for each of PROBES in a child process; None where it refuses one.
 
-    given: its other variables, plain JSON. Each template is tried once in a process's life. InputError: it takes too
-    long or too much memory, does what the sandbox forbids, is no template, reads what is not there, or leaves out what
-    was said.
+    given: its other variables, plain JSON. clock: the time that it is told; not given: the true one. Each template is
+    tried once in a process's life. InputError: it takes too long or too much memory, does what the sandbox forbids, is
+    no template, reads what is not there, or leaves out what was said.
     """
-    key = hashlib.sha256(json.dumps([template, given], sort_keys=True, default=str).encode()).hexdigest()
+    told = None if clock is None else clock.isoformat()
+    key = hashlib.sha256(json.dumps([template, given, told], sort_keys=True, default=str).encode()).hexdigest()
     if key not in _written:
-        _written[key] = _judged(_answers(template, given, PROBES))
+        _written[key] = _judged(_answers(template, given, told, PROBES))
     return _written[key]
 
 
@@ -114,7 +116,9 @@ def _refused(what: str) -> InputError:
     return InputError(f"the chat template {what}", fix=OTHER_TEMPLATE)
 
 
-def _answers(template: str, given: Mapping[str, Any], conversations: Sequence[Probe]) -> list[rehearsal.Answer]:
+def _answers(
+    template: str, given: Mapping[str, Any], clock: str | None, conversations: Sequence[Probe]
+) -> list[rehearsal.Answer]:
     job: rehearsal.Job = {
         "path": sys.path,
         "package": _package(),
@@ -123,6 +127,7 @@ def _answers(template: str, given: Mapping[str, Any], conversations: Sequence[Pr
         "characters": CHARACTERS,
         "template": template,
         "given": dict(given),
+        "clock": clock,
         "conversations": [one._asdict() for one in conversations],
     }
     with _started() as child:

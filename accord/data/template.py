@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from accord.data.sandbox import PROBES, written
@@ -22,17 +24,26 @@ OURS = (
     *("continue_final_message", "return_dict", "return_tensors", "return_assistant_tokens_mask", "tokenizer_kwargs"),
     *("sanitize_control_tokens", "padding", "truncation", "max_length"),
 )
+CLOCK = "strftime_now"  # the function by which templates ask for the time
 
 
 class Template:
-    """A tokenizer's chat template, or another in its place, with the keyword arguments it is always given."""
+    """A tokenizer's chat template, or another in its place, with the keyword arguments it is always given.
+
+    clock: what a template that asks for the time (`strftime_now`) is told; not given: the time, as stock does.
+    """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None, template_kwargs: Mapping[str, Any]
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None,
+        template_kwargs: Mapping[str, Any],
+        clock: datetime | None = None,
     ) -> None:
         if taken := sorted(set(OURS).intersection(template_kwargs)):
             raise InputError(f"{taken[0]!r} is set by accord", where="chat_template_kwargs", fix="leave it out")
         self.tokenizer, self.chat_template, self.template_kwargs = tokenizer, chat_template, dict(template_kwargs)
+        self.clock = clock
         self._writers: dict[bool, Write] = {}
 
     def write(self, messages: Messages, tools: Tools, *, generation: bool) -> str:
@@ -45,11 +56,12 @@ class Template:
         """The way to write for groups with tools, or without: some tokenizers have a template of its own for each."""
         text = self._text(tools)
         given = {**self.tokenizer.special_tokens_map, **self.template_kwargs}
+        clock = self.clock if CLOCK in text else None
         try:
-            expected = written(text, given)
+            expected = written(text, given, clock)
         except InputError as error:
             raise InputError(error.what, where=self.tokenizer.name_or_path, fix=error.fix) from None
-        quick = _quick(text, given)
+        quick = _quick(text, given, clock)
         if quick is None or not self._equal(quick, expected):
             return self._stock
 
@@ -72,14 +84,15 @@ class Template:
 
     def _stock(self, messages: Messages, tools: Tools, generation: bool) -> str:
         apply: Any = self.tokenizer.apply_chat_template
-        text = apply(
-            messages,
-            tools=tools,
-            chat_template=self.chat_template,
-            add_generation_prompt=generation,
-            tokenize=False,
-            **self.template_kwargs,
-        )
+        with _told(self._text(tools), self.clock):
+            text = apply(
+                messages,
+                tools=tools,
+                chat_template=self.chat_template,
+                add_generation_prompt=generation,
+                tokenize=False,
+                **self.template_kwargs,
+            )
         return str(text)
 
     def _equal(self, quick: Write, expected: Sequence[str | None]) -> bool:
@@ -91,12 +104,33 @@ class Template:
         return bool(found) and all(found)
 
 
-def _quick(text: str, given: Mapping[str, Any]) -> Write | None:
-    """Without what stock does anew at each call: it copies everything into plain values, of which messages of a role
-    and a text consist anyway. None: the variables do not, or transformers' compiler is not where it was."""
+@contextmanager
+def _told(text: str, clock: datetime | None) -> Iterator[None]:
+    """In here, this template is told that time. It takes no function as a variable from outside; its globals do."""
+    compile_ = _compiler() if clock is not None and CLOCK in text else None
+    if compile_ is None or clock is None:
+        yield
+        return
+    known = compile_(text).globals
+    before = known[CLOCK]
+    known[CLOCK] = clock.strftime
+    try:
+        yield
+    finally:
+        known[CLOCK] = before
+
+
+def _compiler() -> Callable[[str], Any] | None:
+    """transformers' own, which keeps what it has compiled; None where it is not where it was."""
     from transformers.utils import chat_template_utils  # whoever made the tokenizer has loaded it already
 
-    compile_ = getattr(chat_template_utils, "_compile_jinja_template", None)
+    return getattr(chat_template_utils, "_compile_jinja_template", None)
+
+
+def _quick(text: str, given: Mapping[str, Any], clock: datetime | None) -> Write | None:
+    """Without what stock does anew at each call: it copies everything into plain values, of which messages of a role
+    and a text consist anyway. None: the variables do not, or transformers' compiler is not where it was."""
+    compile_ = _compiler()
     try:
         plain = json.loads(json.dumps(given)) == given
     except (TypeError, ValueError):
@@ -104,7 +138,7 @@ def _quick(text: str, given: Mapping[str, Any]) -> Write | None:
     if compile_ is None or not plain:
         return None
     render = compile_(text).render
-    others = {"documents": None, **given}
+    others = {"documents": None, **given, **({CLOCK: clock.strftime} if clock is not None else {})}
 
     def write(messages: Messages, tools: Tools, generation: bool) -> str:
         return str(render(messages=messages, tools=tools, add_generation_prompt=generation, **others))

@@ -65,9 +65,7 @@ class TokenCache:
         """What is kept under a key. What is damaged is said, removed, and none."""
         place = self._place(key)
         try:
-            about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-            if about.pop("seal") != _seal(about):
-                raise ValueError(f"{ABOUT} is not what was written (sha256)")
+            about = read_about(place)
             damaged = [name for name, digest in about["sha256"].items() if file_digest(place / name) != digest]
             if not damaged:
                 table = _opened(place)
@@ -137,6 +135,17 @@ def _discard(place: Path) -> None:
         os.rename(place, aside)
         os.utime(aside)  # not abandoned yet
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_about(place: Path) -> dict[str, Any]:
+    """What about.json says: `sha256`, the digest of every other file by its name, and words about the data.
+
+    ValueError, KeyError, TypeError or AttributeError where it is not what was written.
+    """
+    about: dict[str, Any] = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+    if about.pop("seal") != _seal(about):
+        raise ValueError(f"{ABOUT} is not what was written (sha256)")
+    return about
 
 
 def file_digest(path: Path) -> str:

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from accord.errors import InputError, StorageError
 from accord.models import directory as model_directory
 from accord.models import manifest
 from accord.models.adapter_files import adapter_directory, base_of, load_adapter, write_adapter
-from accord.models.adapters import bare, is_adapted
+from accord.models.adapters import adapter_tensors, bare, is_adapted
 from accord.models.directory import ADAPTER, CONFIG, Stored
+from accord.models.finite import check_finite
 from accord.models.quantize import four_bits
 from accord.models.weights import check_extent, check_weights
+from accord.models.writing import check_room, free, sync, told
 
 NOT_LOADABLE = (
     OSError,
@@ -203,14 +205,18 @@ def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory
     """Writes what stock transformers loads: config, safetensors, tokenizer, chat template; and a manifest of them.
 
     No file is there in part, and files of two saves are never taken for one model: the manifest comes first. Of an
-    adapted network only the adapter, as stock peft loads it. Gives the names of the files. StorageError where the
-    disk is full or not writable: what was there before is untouched.
+    adapted network only the adapter, as stock peft loads it. Gives the names of the files; all are on the disk.
+    StorageError where the disk is full or not writable: what was there before is untouched. Diverged where a weight is
+    not finite.
     """
     transformers_logging.disable_progress_bar()
     place = Path(directory)
     aside = place / ".model.tmp"
+    check_finite(network.named_parameters(), where=str(place))
+    needed = sum(tensor.nbytes for tensor in _saved(network))
     try:
         shutil.rmtree(aside, ignore_errors=True)
+        check_room(place, needed)
         if is_adapted(network):
             write_adapter(network, aside)
         else:
@@ -221,11 +227,19 @@ def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory
         for name in (manifest.NAME, *names):
             (place / name).parent.mkdir(exist_ok=True)
             os.replace(aside / name, place / name)
+        for folder in {(place / name).parent for name in (manifest.NAME, *names)}:
+            sync(folder)
         shutil.rmtree(aside)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise StorageError(f"the model cannot be written ({error})", where=str(place), fix="make room there") from error
+        what = f"the model cannot be written ({told(error)}): {needed} bytes needed, {free(place)} free"
+        raise StorageError(what, where=str(place), fix="make room there") from error
     return [manifest.NAME, *names]
+
+
+def _saved(network: PreTrainedModel) -> Iterable[torch.Tensor]:
+    """What of a network takes room on the disk."""
+    return adapter_tensors(network).values() if is_adapted(network) else network.parameters()
 
 
 def _check(name: str, trust_remote_code: bool, *, weights: bool = False) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from accord.errors import IntegrityError
+from accord.models.writing import Written, sync, write_bytes
 
 NAME = "MANIFEST.json"
 FORMAT = 1
@@ -30,16 +31,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(directory: Path, names: Iterable[str], about: Mapping[str, Any]) -> Path:
-    """Hashes these files of the directory and writes its manifest, which says `about` as well; gives its path."""
+def write(directory: Path, names: Iterable[str], about: Mapping[str, Any]) -> None:
+    """Hashes these files of the directory and writes its manifest, which says `about` as well. All is on the disk."""
     names = sorted(names)
     digests = _in_threads([directory / name for name in names])
-    sizes = [(directory / name).stat().st_size for name in names]
-    files = {name: {"bytes": size, "sha256": own} for name, size, own in zip(names, sizes, digests, strict=True)}
-    manifest = {"format": FORMAT, **about, "files": files}
-    path = directory / NAME
-    path.write_text(json.dumps({**manifest, "self": _self(manifest)}, indent=1))
-    return path
+    found = [Written((directory / name).stat().st_size, own) for name, own in zip(names, digests, strict=True)]
+    for name in names:
+        sync(directory / name)
+    seal(directory, dict(zip(names, found, strict=True)), about)
+
+
+def seal(directory: Path, files: Mapping[str, Written], about: Mapping[str, Any]) -> None:
+    """Writes the manifest of files that were hashed as they were written."""
+    entries = {name: {"bytes": files[name].bytes, "sha256": files[name].sha256} for name in sorted(files)}
+    manifest = {"format": FORMAT, **about, "files": entries}
+    write_bytes(directory / NAME, json.dumps({**manifest, "self": _self(manifest)}, indent=1).encode())
 
 
 def read(directory: Path, *, fix: str) -> dict[str, Any]:

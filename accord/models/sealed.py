@@ -17,6 +17,8 @@ from torch import Tensor
 
 from accord.errors import IntegrityError
 from accord.models.digest import digest
+from accord.models.tensor_file import write_tensors
+from accord.models.writing import sync
 
 SEAL = "sha256"
 ABOUT = "__metadata__"  # as the format has it
@@ -24,10 +26,11 @@ LONGEST_HEADER = 1 << 20  # bytes; what names so few tensors is far shorter
 
 
 class Sealed(NamedTuple):
-    """What such a file holds: tensors by name, and words about them."""
+    """What such a file holds: tensors by name, and words about them. seal: 64 hexadecimal digits of both."""
 
     tensors: dict[str, Tensor]
     about: dict[str, str]
+    seal: str
 
 
 class Glance(NamedTuple):
@@ -39,14 +42,13 @@ class Glance(NamedTuple):
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Puts the file in place in one move; where it cannot be written (OSError), nothing is left behind."""
-    seal = _seal(tensors, about)
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    data = safetensors.torch.save(whole, {**about, SEAL: seal})
+    """Puts the file in place in one move, on the disk; where it cannot be written (OSError), nothing is left behind."""
+    seal = seal_of(tensors, about)
     aside = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        aside.write_bytes(data)
+        write_tensors(aside, tensors, {**about, SEAL: seal})
         os.replace(aside, path)
+        sync(path.parent)
     except BaseException:
         with suppress(OSError):
             aside.unlink()
@@ -60,9 +62,9 @@ def read(path: Path) -> Sealed:
         tensors = safetensors.torch.load(data)
         about = _header(io.BytesIO(data)).pop(ABOUT)
         seal = about.pop(SEAL)
-    if _seal(tensors, about) != seal:
+    if seal_of(tensors, about) != seal:
         raise IntegrityError("not the bytes that were written (sha256)", where=str(path), fix="remove it")
-    return Sealed(tensors, about)
+    return Sealed(tensors, about, seal)
 
 
 def glance(path: Path, name: str) -> Glance:
@@ -92,5 +94,6 @@ def _header(file: IO[bytes]) -> dict[str, Any]:
     return dict(json.loads(file.read(length)))
 
 
-def _seal(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+def seal_of(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """What `write` seals them with: 64 hexadecimal digits."""
     return digest(sorted(tensors.items()), text=json.dumps(sorted(about.items())))

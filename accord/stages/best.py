@@ -11,7 +11,8 @@ import math
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,16 @@ def _keep(session: Session, best: Best) -> None:
     weights, place = session.begun.weights, session.folder.path / "best"
     with weights.averaged():
         tensors = {"weights": {name: master.detach() for name, master in weights.masters.items()}}
-        checkpoint.save(place, best.step, tensors, {}, run=session.folder.id, keep=ALL)
-    tidy(session, best)
+        # Once it is written there is no checkpoint under way: the next one waits for it.
+        then = partial(tidy, session, replace(best))
+        session.saver.save(place, best.step, tensors, {}, run=session.folder.id, keep=ALL, then=then)
 
 
 def tidy(session: Session, best: Best) -> None:
-    """Removes the kept weights that neither the run nor one of its checkpoints speaks of any more."""
+    """Removes the kept weights that neither the run nor one of its checkpoints speaks of any more.
+
+    Only while no checkpoint is being written, as that one may speak of weights that no other does.
+    """
     place = session.folder.path / "best"
     needed = {best.step, *_spoken_of(session.folder.path / "checkpoints")}
     for path in place.glob("step-*"):
@@ -143,6 +148,7 @@ def choose(session: Session, best: Best, done: int) -> Evaluation | None:
     """
     if best.step in (0, done):
         return None
+    session.saver.wait()
     weights, place = session.begun.weights, session.folder.path / "best"
     named = sorted((path for path in place.glob("step-*") if _step(path) == best.step), key=lambda path: len(path.name))
     if not named:

@@ -98,3 +98,21 @@ class DemoOptions(Options):
     output_dir: str = Field("runs/demo", title="DIR", description="Where its models, data and summary.json go.")
     seed: Seed = 0
     threads: int = Field(1, ge=1, description="CPU threads; its models are so small that more seldom help.")
+
+
+class RunsOptions(Options):
+    """Where runs are looked for."""
+
+    panel: ClassVar[str] = "Runs"
+    directory: str = Field(".", title="DIR", description="The directory in which, and below which, runs are listed.")
+
+
+class VerifyOptions(Options):
+    """What is verified."""
+
+    panel: ClassVar[str] = "Verify"
+    directory: str = Field(
+        title="DIR",
+        description="A run, a checkpoint, a model that Accord wrote, the cache, or a directory that such are in or "
+        "below.",
+    )

@@ -21,9 +21,11 @@ from accord.stages.command_options import (
     CacheOptions,
     DemoOptions,
     NewModelOptions,
+    RunsOptions,
     ScoreOptions,
     SweepOptions,
     TableOptions,
+    VerifyOptions,
 )
 from accord.stages.convert_options import ConvertOptions
 from accord.stages.leaves import leaves
@@ -166,6 +168,20 @@ class SweepConfig(Config):
     sweep: SweepOptions
 
 
+class RunsConfig(Config):
+    """`accord runs`."""
+
+    runs: RunsOptions
+    table: TableOptions
+
+
+class VerifyConfig(Config):
+    """`accord verify`."""
+
+    verify: VerifyOptions
+    table: TableOptions
+
+
 class DemoConfig(Config):
     """`accord demo`."""
 
@@ -281,6 +297,22 @@ COMMANDS: dict[str, Command] = {
         "accord sweep sweep.yaml",
         word="file",
     ),
+    "runs": Command(
+        RunsConfig,
+        "accord.stages.runs",
+        "Beside them",
+        "List the runs in and below a directory: how each stands, and what to type to go on with it.",
+        "accord runs runs",
+        word="directory",
+    ),
+    "verify": Command(
+        VerifyConfig,
+        "accord.stages.verify",
+        "Beside them",
+        "Check that runs, checkpoints, models and caches still hold the bytes that were written.",
+        "accord verify runs/aligned",
+        word="directory",
+    ),
     "demo": Command(
         DemoConfig,
         "accord.demo.run",
@@ -352,3 +384,4 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 init, pretrain, sft, dpo = map(_function, ("init", "pretrain", "sft", "dpo"))
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
+runs, verify = map(_function, ("runs", "verify"))

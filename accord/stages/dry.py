@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Sequence
 
 import torch
 
-from accord.data.batches import Batch, size
+from accord.data.batches import size
 from accord.models.layout import share_saved
+from accord.stages.guards import kept
 from accord.stages.outcome import Result
 from accord.stages.policy import trained_parameters
 from accord.stages.session import Session
 from accord.stages.setup import say
 from accord.stages.training import train
-from accord.training.loop import Part
+from accord.training.step import Step, backward
 
 
 def carry_out(session: Session) -> Result | None:
     """Trains; or, in a dry run, only says what would be trained."""
     if not session.config.run.dry_run:
-        return train(session)
+        with kept(session):
+            return train(session)
     describe(session)
     return None
 
@@ -49,28 +50,23 @@ def describe(session: Session) -> None:
 
 
 def _measure(session: Session) -> tuple[float, float]:
-    """(seconds a token, peak bytes): the largest micro-batch and the first step, forward and backward, no update."""
-    begun, options = session.begun, session.config.train
-    data, layout = begun.data, begun.model.layout
-    biggest = max(data.train, key=lambda i: size(data.groups[i], layout))
-    fill = sorted(data.train, key=lambda i: -size(data.groups[i], layout))[: options.batch_size]
-    (part, *_) = session.course.at(0)
-    largest = next(iter(begun.cut(data.groups, fill or [biggest])))
-    _pass(session, [largest], part)
+    """(seconds a token, peak bytes): the largest micro-batches and the first step, forward and backward, no update."""
+    _pass(session, session.course.largest())
     began = time.perf_counter()
-    tokens = _pass(session, part.batches, part)
+    tokens = _pass(session, session.course.at(0))
     seconds = (time.perf_counter() - began) / tokens
-    optimiser = sum(2 * master.nbytes for master in begun.weights.parameters())
-    return seconds, _peak(begun.model.device) + optimiser
+    optimiser = sum(2 * master.nbytes for master in session.begun.weights.parameters())
+    return seconds, _peak(session.begun.model.device) + optimiser
 
 
-def _pass(session: Session, batches: Sequence[Batch], part: Part) -> int:
-    with session.begun.model.segmented():
-        for batch in batches:
-            measured = part.objective(session.begun.model, batch.to(session.begun.model.device))
-            measured.loss.backward()
-    session.begun.weights.zero_grad()
-    return sum(batch.token_count for batch in batches)
+def _pass(session: Session, step: Step) -> int:
+    begun = session.begun
+    with begun.model.segmented():
+        backward(
+            begun.model, step, begun.weights, seed=(session.config.train.seed, 0), room=begun.room, where="dry run"
+        )
+    begun.weights.zero_grad()
+    return sum(batch.token_count for part in step for batch in part.batches)
 
 
 def _peak(device: torch.device) -> float:

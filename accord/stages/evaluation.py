@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from accord.data.batches import Batch
 from accord.maths.statistics import Estimate, Interval, mean_interval, proportion_interval
 from accord.models.logprobs import LanguageModel, resting
+from accord.training.fitting import Room
 from accord.training.loop import Held, measure
 from accord.training.objectives import Objective
 
@@ -61,10 +62,15 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def evaluate(model: LanguageModel, batches: Iterable[Batch], objective: Objective) -> Evaluation:
-    """The objective's figures on held-out groups, each with a 95 % interval whose clusters are the groups."""
+def evaluate(
+    model: LanguageModel, batches: Iterable[Batch], objective: Objective, room: Room | None = None
+) -> Evaluation:
+    """The objective's figures on held-out groups, each with a 95 % interval whose clusters are the groups.
+
+    room: what the run knows of memory.
+    """
     with resting(model.network):
-        held = measure(model, batches, objective)
+        held = measure(model, batches, objective, room)
     # Where no completion is labelled bad, nothing is known of the rejected ones.
     known = [name for name in held.values if held.row_weight(name).any()]
     return Evaluation({name: _estimate(name, held) for name in known}, len(set(held.group.tolist())))

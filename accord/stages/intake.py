@@ -6,9 +6,10 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -30,12 +31,14 @@ from accord.data.sift import sift
 from accord.data.sources import Source, files_of, source_name
 from accord.data.table import Table, Writer
 from accord.data.take import Take
+from accord.data.template import CLOCK
 from accord.data.token_cache import TokenCache, file_digest
 from accord.records import Group, Judged, RecordError
 from accord.stages.options import LengthOptions, ModelOptions, ReadOptions
 from accord.stages.setup import say
 from accord.training.progress import Waiting
 
+TIME_OF_DAY = re.compile(r"(?<!\{)%[-_0^#]?[cfHIMpRrSsTX]")  # in a format of strftime, and not Jinja's {%for
 KEPT = 2_000  # groups; of fewer the tokens are not kept, as they are made in no time
 Pairs = Iterator[tuple[Group, TokenGroup]]
 Tokenise = Callable[[Dialogue, Iterable[Group], ReadOptions], Pairs]
@@ -69,7 +72,7 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How the sources of a run become tokens. apart: for an encoder-decoder."""
+    """How the sources of a run become tokens. apart: for an encoder-decoder. clock: what templates are told."""
 
     tokenizer: PreTrainedTokenizerBase
     model: ModelOptions
@@ -78,6 +81,7 @@ class Preparation:
     length: LengthOptions | None = None
     apart: bool = False
     cache: TokenCache | None = None
+    clock: datetime | None = None
 
     def of(self, source: Source, split: str) -> Prepared:
         """From the cache, or made anew and kept there. BadRows, InputError: as reading, tokenising and fitting."""
@@ -136,7 +140,9 @@ class Preparation:
     def dialogue(self, report: DataReport) -> Dialogue:
         """The one tokenising function of a run."""
         kwargs, turns = self.model.chat_template_kwargs, cast(Any, self.intake.turns)
-        return Dialogue(self.tokenizer, template_kwargs=kwargs, turns=turns, apart=self.apart, report=report)
+        return Dialogue(
+            self.tokenizer, template_kwargs=kwargs, turns=turns, apart=self.apart, report=report, clock=self.clock
+        )
 
     def _key(self, source: Source, split: str) -> str | None:
         """Of everything that has a part in the tokens; None for what has no files that can be read, or a tokenizer
@@ -167,11 +173,20 @@ class Preparation:
             "code": [code.hexdigest(), __version__, transformers.__version__, tokenizers.__version__],
             "tokenizer": hashlib.sha256(repr(own).encode()).hexdigest(),
             "kwargs": self.model.chat_template_kwargs,
-            "today": str(date.today()) if "strftime_now" in repr(tokenizer.chat_template) else "",
+            "clock": self.told,
             "options": self.options.model_dump(include={"on_bad_row", "max_length", "implicit_prompt"}),
             "on_long": self.length and self.length.on_long,
             "intake": [self.intake.stage, self.intake.name, self.intake.turns, self.apart],
         }
+
+    @property
+    def told(self) -> str:
+        """What of the clock the chat template may write: of most that ask for it, the day."""
+        text = repr(self.tokenizer.chat_template)
+        if CLOCK not in text:
+            return ""
+        now = self.clock or datetime.now()
+        return str(now.date() if TIME_OF_DAY.search(text) is None else now)
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

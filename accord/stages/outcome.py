@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +59,7 @@ class Training(NamedTuple):
     after: Evaluation | None  # and of the model that is saved
     best: dict[str, Any] | None  # which step was best, by what; None where none is looked for
     ended: str | None  # why it ended before its last step, where it did
+    warnings: Sequence[str] = ()  # what was seen while it trained, each with its step
 
 
 def summarise(session: Session, went: Training, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def summarise(session: Session, went: Training, metrics: Mapping[str, float]) ->
         "held_out": held,
         "best": went.best,
         "ended": went.ended,
+        "warnings": list(went.warnings),
         "metrics": dict(metrics),
         "data": {"fingerprint": session.begun.data.fingerprint, "report": session.begun.data.report.summary()},
         "layout": session.begun.model.layout,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from accord.data.batches import arrange
 from accord.data.dialogue import TokenGroup
@@ -23,6 +24,8 @@ from accord.models.logprobs import LanguageModel, logprobs, resting
 from accord.models.reference import ReferenceLogprobs
 from accord.stages.caches import store_of
 from accord.stages.config import DpoConfig
+from accord.stages.entering import Entered
+from accord.stages.resuming import VALUES, Change
 from accord.stages.score_all import Scorer
 from accord.stages.session import Begun
 from accord.stages.setup import Given, moved, network_of, ready, say
@@ -39,34 +42,57 @@ def reference_of(config: DpoConfig, given: Given, begun: Begun, groups: Sequence
     assert begun.folder is not None
     path, keys = begun.folder.path / FILE, [group_key(group) for group in groups]
     data = sha256(b"".join(keys)).hexdigest()
-    kept = _kept(path, data) if config.run.resume else None
-    if _continues(config, begun):
-        if kept is not None:
-            return ReferenceLogprobs(**kept.tensors)
-        say(f"note: no copy of the reference of these data is in {begun.folder.path}: it is made anew")
+    kept = _kept(path, data) if begun.entered.continues else None
+    trained_with = begun.entered.found.about["reference"] if begun.entered.found else ""
+    if trained_with:
+        if kept is not None and kept.seal == trained_with:
+            return _taken(begun, kept)
+        say(f"note: the reference that the checkpoint was trained with is not in {begun.folder.path}: it is made anew")
     own = config.preference.reference is None and "reference" not in given
     model = begun.model if own else other_model(config, given, begun)
     scorer = Scorer(model, begun.place.max_tokens, store_of(config.preference.reference_cache), _name(config, own))
-    if kept is not None and scorer.who is not None and kept.about["content"] == scorer.who.content:
-        return ReferenceLogprobs(**kept.tensors)
+    if not trained_with and kept is not None and scorer.who and kept.about["content"] == scorer.who.content:
+        return _taken(begun, kept)
     found = scorer.reference(groups, keys)
     if own:
         found = _checked(begun, scorer, groups, keys, found)
-    _save(path, found, {"data": data, "content": scorer.who.content if scorer.who else ""})
+    about = {"data": data, "content": scorer.who.content if scorer.who else ""}
+    begun.entered.reference = sealed.seal_of(_tensors(found), about)
+    if trained_with:
+        _check_values(begun.entered, trained_with, path)
+    _save(path, found, about)
     return found
+
+
+def _taken(begun: Begun, kept: sealed.Sealed) -> ReferenceLogprobs:
+    begun.entered.reference = kept.seal
+    return ReferenceLogprobs(**kept.tensors)
+
+
+def _check_values(entered: Entered, before: str, path: Path) -> None:
+    """Whether values that were computed anew are to the bit those that the checkpoint was trained with.
+
+    They are not where the run's first ones came from the store, or with other threads: up to 3e-5 nats are between
+    them. Where data or options have changed they are others anyway.
+    """
+    if entered.reference == before:
+        say("the reference made anew is the same, to the bit")
+        return
+    change = Change(VALUES, f"values {before[:16]}", f"values {entered.reference[:16]}")
+    if entered.changes:
+        entered.changes.append(change)
+    elif not entered.takes(change):
+        raise IntegrityError(
+            "the reference that the checkpoint was trained with is gone, and made anew its values are not the same",
+            where=str(path),
+            fix=f"bring back a copy of the file, or go on with the new values: --allow_change {VALUES}",
+        )
 
 
 def _name(config: DpoConfig, own: bool) -> str:
     """For people: how the model was named; empty for an object."""
     name = config.model.model if own else config.preference.reference
     return "" if name in (None, "<object>") else str(name)
-
-
-def _continues(config: DpoConfig, begun: Begun) -> bool:
-    """Whether the run goes on from a checkpoint, so that its starting model is gone, or has been changed since."""
-    assert begun.folder is not None
-    has_checkpoint = any((begun.folder.path / "checkpoints").glob("step-*"))
-    return isinstance(config.run.resume, str) or bool(config.run.resume and has_checkpoint)
 
 
 def _kept(path: Path, data: str) -> sealed.Sealed | None:
@@ -84,10 +110,13 @@ def _kept(path: Path, data: str) -> sealed.Sealed | None:
     return kept if kept.about.get("data") == data else None
 
 
+def _tensors(found: ReferenceLogprobs) -> dict[str, Tensor]:
+    return {"token": found.token, "end": found.end, "sum": found.sum, "first": found.first}
+
+
 def _save(path: Path, found: ReferenceLogprobs, about: dict[str, str]) -> None:
-    tensors = {"token": found.token, "end": found.end, "sum": found.sum, "first": found.first}
     try:
-        sealed.write(path, tensors, about)
+        sealed.write(path, _tensors(found), about)
     except OSError as error:
         what = f"the reference cannot be written ({error.strerror or error})"
         raise StorageError(what, where=str(path), fix="free some space, or take another --output_dir") from error

@@ -171,9 +171,9 @@ def flat(config: Config) -> dict[str, object]:
     return {key: value for group in config.model_dump().values() for key, value in group.items()}
 
 
-def dump(config: Config) -> str:
-    """The config as a flat YAML file with every option, which `load` reads back to an equal config."""
-    values = flat(config)
+def dump(config: Config, *, without: Collection[str] = ()) -> str:
+    """The config as a flat YAML file with every option but these, which `load` reads back to an equal config."""
+    values = {key: value for key, value in flat(config).items() if key not in without}
     readable = "\\" not in repr(values)  # PyYAML would write U+0085 and its like as they are, and read them as blanks
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=readable, width=10_000, default_flow_style=None)
 

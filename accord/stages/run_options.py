@@ -69,6 +69,12 @@ class RunOptions(Options):
     threads: Threads = None
 
     @model_validator(mode="after")
+    def changes_of_something(self) -> Self:
+        if self.allow_change and not self.resume:
+            raise Conflict("allow_change", "changes of what, as no run is resumed?", "give resume, or leave it out")
+        return self
+
+    @model_validator(mode="after")
     def none_alone(self) -> Self:
         if "none" in self.report_to and len(self.report_to) > 1:
             raise Conflict("report_to", "none together with trackers", "none alone, or only the trackers")

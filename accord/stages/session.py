@@ -21,6 +21,7 @@ from accord.stages.caches import tokens_of
 from accord.stages.callbacks import Callback, callbacks_of
 from accord.stages.config import DpoConfig, TrainingConfig
 from accord.stages.course import Course
+from accord.stages.entering import Entered, enter
 from accord.stages.evaluation import Evaluation, evaluate
 from accord.stages.hub import check_hub
 from accord.stages.intake import Intake, Preparation
@@ -28,13 +29,13 @@ from accord.stages.load_data import Data, load_data, within_context
 from accord.stages.losses import names_of
 from accord.stages.options import LengthOptions, TrainOptions
 from accord.stages.policy import check_adapter, policy_of
-from accord.stages.resolve import dump
-from accord.stages.resuming import check_resumed
 from accord.stages.setup import Given, Machine, apart, machine, ready, say, tokenizer_of
 from accord.stages.trainable import weights_of
+from accord.training.fitting import Room
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights
 from accord.training.run import RunFolder
+from accord.training.saving import Saver
 from accord.training.stop import Stop
 from accord.training.trackers import require
 
@@ -58,13 +59,17 @@ class Begun:
     model: LanguageModel
     weights: Weights
     place: Machine
+    entered: Entered
     callbacks: Sequence[Callback] = ()
+    room: Room = field(default_factory=lambda: Room(say))  # how large micro-batches may be
 
     def cut(self, groups: Sequence[TokenGroup], places: Sequence[int]) -> Iterator[Batch]:
         """Micro-batches of these places of `groups`, as the machine and the model take them."""
-        return micro_batches(
+        cut = micro_batches(
             groups, places, max_tokens=self.place.max_tokens, layout=self.model.layout, start=self.model.start
         )
+        for batch in cut:
+            yield from self.room.cut([batch])
 
 
 @dataclass
@@ -80,6 +85,7 @@ class Session:
     after_step: Callable[[int], None] | None = None  # called with the number of steps done, after every step
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
     stop: Stop = field(default_factory=Stop)  # hears the signals while the run trains
+    saver: Saver = field(default_factory=lambda: Saver(say))  # writes its checkpoints
 
     @property
     def title(self) -> str:
@@ -113,38 +119,42 @@ def total_steps(train: TrainOptions, per_epoch: int) -> int:
 def held_out(session: Session) -> Evaluation:
     """The held-out figures of the model as it would be saved now: of the average, where one is kept."""
     with session.begun.weights.averaged():
-        return evaluate(session.begun.model, session.held_batches(), session.held_objective)
+        return evaluate(session.begun.model, session.held_batches(), session.held_objective, session.begun.room)
 
 
 @contextmanager
 def begin(
     command: str, config: TrainingConfig, given: Given, intake: Intake, length: LengthOptions | None = None
 ) -> Iterator[Begun]:
-    """Reads the data, claims the run folder and holds it, loads the model."""
+    """Looks into the run folder, reads the data, claims the folder and holds it, loads the model."""
     require(config.run.report_to)
     callbacks = callbacks_of(given)
     place = machine(config.model, threads=config.run.threads, max_tokens=config.train.max_tokens)
     check_adapter(config, given)
-    if config.run.push_to_hub is not None and not config.run.dry_run:
-        check_hub(config.run.push_to_hub)
-    tokenizer = tokenizer_of(config.model, given)
-    options, cache = within_context(config.data, config.model, given), tokens_of(config.data.token_cache)
-    preparation = Preparation(
-        tokenizer, config.model, options, intake, length, apart=apart(config.model, given), cache=cache
-    )
-    data = load_data(preparation, options, given)
-    say(f"data: {data.report.summary()}")
-    for warning in data.report.warnings():
-        say(f"note: {warning}")
-    folder = None if config.run.dry_run else RunFolder(config.run.output_dir)
+    entered = enter(command, config, place)
+    folder = entered.folder
     try:
-        if folder is not None:
-            claim(folder, command, config, data)
+        if config.run.push_to_hub is not None and not config.run.dry_run:
+            check_hub(config.run.push_to_hub)
+        tokenizer = tokenizer_of(config.model, given)
+        entered.tell_clock(str(tokenizer.chat_template))
+        options, cache = within_context(config.data, config.model, given), tokens_of(config.data.token_cache)
+        preparation = Preparation(
+            *(tokenizer, config.model, options, intake, length),
+            apart=apart(config.model, given),
+            cache=cache,
+            clock=entered.clock,
+        )
+        data = load_data(preparation, options, given)
+        say(f"data: {data.report.summary()}")
+        for warning in data.report.warnings():
+            say(f"note: {warning}")
+        claim(entered, command, data)
         network = policy_of(config, given, tokenizer, place)
         model = ready(network, data.groups, config.model, keeps=not config.train.gradient_checkpointing)
         check_balance(network, np.concatenate([data.groups[0].prompt, data.groups[0].completions[0].ids]))
         weights = weights_of(network, config.train, place.dtype)
-        yield Begun(tokenizer, data, preparation, folder, model, weights, place, callbacks)
+        yield Begun(tokenizer, data, preparation, folder, model, weights, place, entered, callbacks)
     except BaseException as error:
         if folder is not None:
             folder.end(error)
@@ -158,13 +168,11 @@ def begin(
             folder.close()
 
 
-def claim(folder: RunFolder, command: str, config: TrainingConfig, data: Data) -> None:
-    """Makes the run folder this process's, with the resolved config and the data report in it."""
-    continues = folder.claim(command, resume=bool(config.run.resume))
-    if continues:
-        check_resumed(folder, config)
-    elif config.run.resume:
-        say(f"nothing to resume in {folder.path}: starting anew")
-    folder.start()
-    folder.write_text("run.yaml", dump(config))
-    folder.write_json("data_report.json", data.to_json())
+def claim(entered: Entered, command: str, data: Data) -> None:
+    """Makes a fresh folder this process's, with what the run is begun with in it; or checks the data that go on."""
+    entered.data, entered.report = data.fingerprint, data.to_json()
+    if entered.found is not None:
+        entered.check_data(entered.found.state["data"], data.fingerprint)
+    if entered.folder is not None and not entered.continues:
+        entered.folder.claim(command, clock=entered.clock)
+        entered.write()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from accord.errors import InputError
 from accord.stages.best import ALL, Best, tidy
+from accord.stages.entering import CHECKPOINTS
 from accord.stages.evaluation import Evaluation
+from accord.stages.resuming import options_of
 from accord.stages.session import Session
 from accord.stages.setup import say
 from accord.training import checkpoint
+from accord.training.watch import Watch
 from accord.training.window import Window
 
 
@@ -25,60 +27,71 @@ class State:
     latest: dict[str, float] = field(default_factory=dict)  # the last log line
     best: Best = field(default_factory=Best)
     pending: bool = False  # the evaluation after the last step done was left, and is still due
+    watch: Watch = field(default_factory=Watch)
 
 
 def save_checkpoint(session: Session, state: State) -> None:
-    """Everything that resuming needs."""
+    """Everything that resuming needs, written while training goes on; after the last step it is waited for."""
     extra = {name: one.state_tensors() for name, one in session.extra_state.items()}
-    checkpoint.save(
-        session.folder.path / "checkpoints",
+    lines, entered = session.folder.marks(), session.begun.entered
+    session.saver.save(
+        session.folder.path / CHECKPOINTS,
         state.done,
         {**session.begun.weights.state_tensors(), **extra},
         {
+            "config": options_of(session.config),
+            "changes": entered.history,
+            "data": entered.data,
             "fingerprint": session.begun.data.fingerprint,
-            "lines": session.folder.marks(),
+            "lines": lines,
             "seconds": state.seconds,
             "before": state.before and state.before.to_json(),
             "window": state.window.to_json(),
+            "watch": state.watch.to_json(),
+            "room": session.begun.room.limit,
             "latest": state.latest,
             "best": state.best.to_json(),
             "pending": state.pending,
         },
         run=session.folder.id,
         keep=session.config.run.save_total_limit or ALL,
+        about=entered.about(session.begun.data.fingerprint),
+        counts_on=[session.folder.path / name for name in lines],
+        beside=state.done < session.total,
     )
 
 
 def resume(session: Session) -> State:
-    """Puts the newest checkpoint into the session; where none is there yet, says so and starts anew."""
-    folder = session.folder
-    found = _checkpoint(session, folder.path / "checkpoints")
-    if found is None:
-        folder.take_back({})
+    """Puts the checkpoint that was found into the session; where none is there yet, the run starts anew.
+
+    InputError where the run cannot go on from it: its folder is then as it was.
+    """
+    entered = session.begun.entered
+    found = entered.found
+    if not entered.continues:
         return State()
-    if found.run != folder.id or found.state["fingerprint"] != session.begun.data.fingerprint:
-        what = "is of another run" if found.run != folder.id else "was trained on other data"
-        raise InputError(what, where=str(found.path), fix="resume with the data and folder that the run began with")
+    if found is None:
+        _go_on(session, {})
+        return State()
+    if found.state["data"] == entered.data:  # else it has been allowed to differ; what is left are texts mixed in
+        entered.check_data(found.state["fingerprint"], session.begun.data.fingerprint)
+    entered.check_end(session.total)
     session.begun.weights.load_state_tensors({name: found.tensors(name) for name in found.files})
     for name, one in session.extra_state.items():
         one.load_state_tensors(found.tensors(name))
-    folder.take_back(found.state["lines"])
+    _go_on(session, found.state["lines"])
     say(f"resuming after step {found.step} ({found.path})")
     saved = found.state
     before = saved["before"] and Evaluation.from_json(saved["before"])
     best = Best.from_json(saved["best"])
     tidy(session, best)
     window = Window(saved["window"])
-    return State(found.step, saved["seconds"], before, window, saved["latest"], best, saved["pending"])
+    session.begun.room.limit, watch = saved["room"], Watch(saved["watch"])
+    return State(found.step, saved["seconds"], before, window, saved["latest"], best, saved["pending"], watch)
 
 
-def _checkpoint(session: Session, place: Path) -> checkpoint.Checkpoint | None:
-    checkpoint.sweep(place)
-    if isinstance(session.config.run.resume, str):
-        return checkpoint.load(Path(session.config.run.resume))
-    found, skipped = checkpoint.newest(place)
-    for one in skipped:
-        say(f"warning: {one.path.name} is damaged and was left out: {one.reason}")
-    if found is None:
-        say(f"no checkpoint yet in {place}: starting anew")
-    return found
+def _go_on(session: Session, lines: Mapping[str, int]) -> None:
+    """Nothing refuses any more: the folder is that of a run that goes on, with so many lines in its logs."""
+    session.begun.entered.go_on()
+    session.folder.take_back(lines)
+    checkpoint.sweep(session.folder.path / CHECKPOINTS)

@@ -42,6 +42,12 @@ def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | 
     return False
 
 
+def sized(count: float) -> str:
+    """Bytes as 812 B, 1.4 MB."""
+    unit = min(4, (len(str(int(count))) - 1) // 3)
+    return f"{count / 1000**unit:.{int(unit > 0)}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
 def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item:g}" for key, item in value.items())

@@ -12,13 +12,14 @@ from accord.stages.best import check_figure, choose, observe, patience_ended, su
 from accord.stages.callbacks import go_on
 from accord.stages.card import model_card
 from accord.stages.evaluation import Evaluation
+from accord.stages.guards import try_largest
 from accord.stages.hub import push
 from accord.stages.outcome import Result, Training, report, summarise, write_samples
 from accord.stages.resolve import flat
 from accord.stages.session import Session, held_out
 from accord.stages.setup import say
 from accord.stages.state import State, resume, save_checkpoint
-from accord.training.loop import fit
+from accord.training.loop import StepResult, fit
 from accord.training.progress import Progress
 from accord.training.schedule import SCHEDULES, warmup_count
 from accord.training.stop import Left, Stop
@@ -36,12 +37,15 @@ def train(session: Session) -> Result:
     session.folder.report(
         run.report_to, state.done, name=run.run_name, project=run.project, config=flat(session.config), tell=say
     )
-    with Stop() as session.stop:
+    with Stop() as session.stop, session.saver:
         try:
+            if state.done < session.total:
+                try_largest(session)
             ended = _begin(session, state) if state.done == 0 else None
             ended = ended or _steps(session, state)
             after = _last_figures(session, state)
         except Left:
+            session.saver.wait()
             raise stopped(session, state) from None
     if session.config.best.load_best_model_at_end:
         after = choose(session, state.best, state.done) or after
@@ -50,7 +54,8 @@ def train(session: Session) -> Result:
         weights.widen()
     session.begun.model.network.eval()
     best = summary_of(session.config.best, state.best)
-    return _finish(session, state, Training(state.done, state.seconds, state.before, after, best, ended))
+    warnings = [str(remark) for remark in state.watch.warnings]
+    return _finish(session, state, Training(state.done, state.seconds, state.before, after, best, ended, warnings))
 
 
 def _begin(session: Session, state: State) -> str | None:
@@ -119,19 +124,29 @@ def _steps(session: Session, state: State) -> str | None:
             max_grad_norm=options.max_grad_norm,
             seed=options.seed,
             first=state.done,
+            room=session.begun.room,
+            watch=state.watch,
         )
         for result in results:
-            state.done = session.folder.step = result.step
-            state.seconds += result.seconds
-            state.window.add(result)
-            if session.after_step is not None:
-                session.after_step(result.step)
-            epoch = result.step / session.course.per_epoch
-            progress.advance(result.step, epoch, result.loss, result.groups, result.tokens)
+            _count(session, state, result, progress)
             ended = _due(session, state, progress)
             if ended is not None:
                 return ended
     return None
+
+
+def _count(session: Session, state: State, result: StepResult, progress: Progress) -> None:
+    """Takes a step that was made into account."""
+    state.done = session.folder.step = result.step
+    state.seconds += result.seconds
+    state.window.add(result)
+    for remark in state.watch.news():
+        progress.print(f"warning: {remark}")
+    if session.after_step is not None:
+        session.after_step(result.step)
+    epoch = result.step / session.course.per_epoch
+    progress.advance(result.step, epoch, result.loss, result.groups, result.tokens)
+    session.saver.check()
 
 
 def _due(session: Session, state: State, progress: Progress) -> str | None:

@@ -6,23 +6,24 @@ The manifest is written last; it names every other file with its size and sha256
 final name and with a manifest that holds. Nothing is ever overwritten and nothing is pickled.
 """
 
-import errno
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from accord.errors import IntegrityError, StorageError
 from accord.models import manifest
+from accord.models.tensor_file import write_tensors
+from accord.models.writing import check_room, free, sync, told, write_bytes
 
 Files = Mapping[str, Mapping[str, Tensor]]
 
@@ -40,6 +41,7 @@ class Checkpoint:
     run: str
     state: dict[str, Any]
     files: tuple[str, ...]  # names of the tensor files, without suffix
+    about: dict[str, Any] = field(default_factory=dict)  # what else its manifest says
 
     def tensors(self, file: str) -> dict[str, Tensor]:
         """name -> tensor of one of `files`."""
@@ -60,36 +62,51 @@ class Newest(NamedTuple):
     skipped: tuple[Skipped, ...]
 
 
-def save(directory: Path, step: int, tensors: Files, state: Mapping[str, Any], *, run: str, keep: int = 2) -> Path:
+def save(
+    directory: Path,
+    step: int,
+    tensors: Files,
+    state: Mapping[str, Any],
+    *,
+    run: str,
+    keep: int = 2,
+    about: Mapping[str, Any] | None = None,
+    counts_on: Iterable[Path] = (),
+) -> Path:
     """Writes a checkpoint and gives its path: after this it survives a kill and a power cut.
 
-    tensors: file name without suffix -> name -> tensor. state: what JSON can hold. run: the run's id. Afterwards the
-    newest `keep` (at least 2) stay; older ones, and ones of later steps that the run has gone back behind, are removed.
-    StorageError where the disk is full or not writable: what was there before is untouched.
+    tensors: file name without suffix -> name -> tensor. state, about: what JSON can hold; `about` is in the manifest.
+    run: the run's id. counts_on: files elsewhere that the state speaks of; those that are there are on the disk before
+    the checkpoint counts. Afterwards the newest `keep` (at least 2) stay; older ones, and ones of later steps that the
+    run has gone back behind, are removed. StorageError where the disk is full or not writable: what was there before
+    is untouched.
     """
-    text = json.dumps(state, allow_nan=False)
-    assert json.loads(text) == state, "JSON does not give this state back (tuples? keys that are no strings?)"
-    needed = len(text) + sum(tensor.nbytes for file in tensors.values() for tensor in file.values())
+    data = json.dumps(state).encode()  # with NaN and Infinity: a figure that is one is no reason to lose the rest
+    # Compared as text, in which a NaN equals itself.
+    assert repr(json.loads(data)) == repr(state), (
+        "JSON does not give this state back (tuples? keys that are no strings?)"
+    )
     aside = directory / f".tmp-{step:08d}-{uuid.uuid4().hex}"
-    try:
-        if _free(directory) < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with _storage(directory, aside, needed=len(data) + size_of(tensors)):
         aside.mkdir(parents=True)
-        _write(aside, step, tensors, text, run)
+        written = {
+            f"{name}.safetensors": write_tensors(aside / f"{name}.safetensors", tensors[name]) for name in tensors
+        }
+        written[STATE] = write_bytes(aside / STATE, data)
+        manifest.seal(aside, written, {"run": run, "step": step, "about": dict(about or {})})
+        sync(aside)
         load(aside)
+        _sync_all(counts_on)
         path = _final(directory, step)
         os.rename(aside, path)
-        _sync(directory)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        what = f"cannot save a checkpoint: {error}; {needed} bytes needed, {_free(directory)} free"
-        fix = "make room and resume; the checkpoints before this one are untouched"
-        raise StorageError(what, where=str(directory), fix=fix) from error
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        sync(directory)
     _rotate(directory, path, max(keep, 2))
     return path
+
+
+def size_of(tensors: Files) -> int:
+    """Bytes of all the tensors."""
+    return sum(tensor.nbytes for named in tensors.values() for tensor in named.values())
 
 
 def load(path: Path) -> Checkpoint:
@@ -102,7 +119,7 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise IntegrityError(f"cannot be read: {error}", where=str(path), fix=OTHER) from error
     files = tuple(sorted(name.removesuffix(".safetensors") for name in held["files"] if name != STATE))
-    return Checkpoint(path, held["step"], held["run"], state, files)
+    return Checkpoint(path, held["step"], held["run"], state, files, held.get("about", {}))
 
 
 def newest(directory: Path) -> Newest:
@@ -136,15 +153,27 @@ def sweep(directory: Path) -> list[Path]:
 OTHER = "resume from another checkpoint"
 
 
-def _write(aside: Path, step: int, tensors: Files, state: str, run: str) -> None:
-    for name, named in tensors.items():
-        save_file({key: tensor.detach().contiguous() for key, tensor in named.items()}, aside / f"{name}.safetensors")
-    (aside / STATE).write_text(state)
-    paths = sorted(aside.iterdir())
-    for path in paths:
-        _sync(path)
-    _sync(manifest.write(aside, [path.name for path in paths], {"run": run, "step": step}))
-    _sync(aside)
+@contextmanager
+def _storage(directory: Path, aside: Path, *, needed: int) -> Iterator[None]:
+    """A save of `needed` bytes: where it fails, nothing of it is left, and the error says what it needs."""
+    try:
+        check_room(directory, needed)
+        yield
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        what = f"cannot save a checkpoint ({told(error)}): {needed} bytes needed, {free(directory)} free"
+        fix = "make room and resume; the checkpoints before this one are untouched"
+        raise StorageError(what, where=str(directory), fix=fix) from error
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Files that are there, and their names, onto the disk."""
+    there = [path for path in paths if path.exists()]
+    for path in (*there, *sorted({path.parent for path in there})):
+        sync(path)
 
 
 def _final(directory: Path, step: int) -> Path:
@@ -208,19 +237,3 @@ def _check_files(path: Path, files: manifest.Entries) -> None:
     for name in sorted({file.name for file in path.iterdir()} - {manifest.NAME} - files.keys()):
         raise IntegrityError("not in the manifest", where=str(path / name), fix=OTHER)
     manifest.check_sizes(path, files, fix=OTHER)
-
-
-def _free(directory: Path) -> int:
-    """Bytes free where the directory is, or will be."""
-    while not directory.exists():
-        directory = directory.parent
-    return shutil.disk_usage(directory).free
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file's bytes, or a directory's names, are on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

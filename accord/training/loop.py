@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,50 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.data.batches import Batch, size
-from accord.errors import Diverged
 from accord.models.logprobs import LanguageModel
-from accord.training.balance import Balance
+from accord.training.fitting import Room, attempt
 from accord.training.objectives import Coupled, Measured, Objective
 from accord.training.optimizer import Weights
+from accord.training.step import Computed, Part, Step, backward, draws, of_step
+from accord.training.suspects import Moment, dead, not_finite
+from accord.training.watch import Watch
 
-
-class Part(NamedTuple):
-    """One term of a step's loss: coefficient * (sum of the objective over the micro-batches / their weight)."""
-
-    batches: Sequence[Batch]
-    objective: Objective
-    coefficient: float = 1.0
-    name: str = ""  # goes before the names of its figures
-
-
-Step = Sequence[Part]
-
-
-class Sums:
-    """Weighted sums of figures over a step; they stay on the device until they are read."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}  # (2,) the sum and the weight
-
-    def add(self, measured: Measured, prefix: str = "") -> None:
-        for name, values in measured.values.items():
-            weight = measured.weight.double() * measured.only.get(name, 1.0)
-            pair = torch.stack([(values.double() * weight).sum(), weight.sum()])
-            held = self._sums.get(prefix + name)
-            self._sums[prefix + name] = pair if held is None else held + pair
-
-    def add_to(self, name: str, share: Tensor) -> None:
-        """A micro-batch's share of a figure that the whole step has once."""
-        one = torch.stack([share.double(), torch.ones_like(share, dtype=torch.float64)])
-        held = self._sums.get(name)
-        self._sums[name] = one if held is None else held + one * one.new_tensor([1.0, 0.0])
-
-    def read(self) -> dict[str, tuple[float, float]]:
-        """name -> (weighted sum, weight), those without any weight left out; one transfer from the device."""
-        if not self._sums:
-            return {}
-        table = torch.stack(list(self._sums.values())).tolist()
-        return {name: (total, weight) for name, (total, weight) in zip(self._sums, table, strict=True) if weight > 0}
+EVALUATION = "evaluation"
 
 
 class StepResult(NamedTuple):
@@ -81,98 +47,44 @@ def fit(
     max_grad_norm: float,
     seed: int,
     first: int = 0,
+    room: Room | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[StepResult]:
     """Trains; yields after every step. rate: step (from 0) -> learning rate. first: the number of steps already done.
 
     Every random draw inside a forward pass comes from (seed, step, micro-batch), so nothing random has to be saved.
-    Raises Diverged before a step whose loss or gradient is not finite.
+    room, watch: what earlier steps showed of memory, and of losses. Raises Diverged before a step whose loss or
+    gradient is not finite, or whose gradient has been 0 for long; StorageError where memory lacks for one group.
     """
+    room, watch = room or Room(), watch or Watch()
     with model.segmented():
         for index, step in enumerate(steps, start=first):
             began = time.perf_counter()
-            sums = Sums()
-            loss = _backward(model, step, sums, seed=(seed, index))
+            computed = backward(model, step, weights, seed=(seed, index), room=room, where=f"step {index + 1}")
             norm = weights.grad_norm()
-            total, length = (float(x) for x in torch.stack([loss.cpu(), norm.cpu()]))
+            total, length = (float(x) for x in torch.stack([computed.loss.cpu(), norm.cpu()]))
+            moment = Moment(index + 1, total, length, rate(index))
             if not (np.isfinite(total) and np.isfinite(length)):
-                raise _diverged(step, index, total, length)
+                raise not_finite(model, computed, weights, moment, (seed, index))
+            watch.see(*moment[:3])
+            if watch.is_dead:
+                raise dead(model, computed, weights, moment, (seed, index), watch.zeros)
             if max_grad_norm > 0:
                 weights.clip(norm, max_grad_norm)
-            weights.step(rate(index))
+            weights.step(moment.learning_rate)
             weights.zero_grad()
-            batches = [batch for part in step for batch in part.batches]
-            yield StepResult(
-                index + 1,
-                total,
-                length,
-                rate(index),
-                sums.read(),
-                sum(batch.token_count for batch in batches),
-                sum(size(group, "rows") for batch in batches for group in batch.members),
-                sum(len(batch.members) for batch in batches),
-                time.perf_counter() - began,
-            )
+            yield _result(moment, computed, time.perf_counter() - began)
 
 
-def _backward(model: LanguageModel, step: Step, sums: Sums, *, seed: tuple[int, int]) -> Tensor:
-    """Adds the gradients of a whole step; gives its loss. Each micro-batch adds its sum / the whole part's weight."""
-    loss = torch.zeros((), device=model.device)
-    place = 0
-    for part in step:
-        whole = sum(part.objective.weight(batch) for batch in part.batches)
-        begin = _draws(*seed, place)
-        objective = _of_step(part.objective, model, part.batches, begin)
-        balance = Balance.of_step(model, part.batches, begin)
-        for index, batch in enumerate(part.batches):
-            begin(index)
-            measured = objective(model, batch.to(model.device))
-            share = measured.loss * (part.coefficient / whole if whole else 0.0)
-            if measured.routing is not None and balance is not None:
-                aux = balance.value(measured.routing)
-                share = share + part.coefficient * balance.coefficient * aux
-                sums.add_to(f"{part.name}aux_loss", aux.detach())
-            share.backward()
-            loss += share.detach()
-            sums.add(measured, part.name)
-        place += len(part.batches)
-    return loss
-
-
-def _draws(seed: int, step: int, first: int) -> Callable[[int], None]:
-    """What is called with a micro-batch's place in its part before every forward pass of it: all draw the same.
-
-    first: the place of the part's first micro-batch in the step.
-    """
-
-    def begin(index: int) -> None:
-        torch.manual_seed(_mix(seed, step, first + index))
-
-    return begin
-
-
-def _of_step(
-    objective: Objective, model: LanguageModel, batches: Sequence[Batch], begin: Callable[[int], None]
-) -> Objective:
-    """The objective itself, or what it becomes once it has looked at the whole step."""
-    if not isinstance(objective, Coupled):
-        return objective
-    with torch.no_grad():
-        return objective.of_step(model, batches, begin)
-
-
-def _mix(*numbers: int) -> int:
-    """One seed from several, far apart for neighbours."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _diverged(step: Step, index: int, loss: float, norm: float) -> Diverged:
-    members = [group for part in step for batch in part.batches for group in batch.members]
-    named = ", ".join(f"{group.group.source} (id {group.group.id})" for group in members[:3])
-    more = f" and {len(members) - 3} more" if len(members) > 3 else ""
-    return Diverged(
-        f"loss {loss:g}, gradient norm {norm:g}, before the update, which was not made",
-        where=f"step {index + 1}",
-        fix=f"a lower learning_rate, or look at the step's groups: {named}{more}",
+def _result(moment: Moment, computed: Computed, seconds: float) -> StepResult:
+    batches = [batch for part in computed.step for batch in part.batches]
+    return StepResult(
+        *moment,
+        computed.sums.read(),
+        sum(batch.token_count for batch in batches),
+        sum(size(group, "rows") for batch in batches for group in batch.members),
+        sum(len(batch.members) for batch in batches),
+        seconds,
     )
 
 
@@ -190,18 +102,17 @@ class Held(NamedTuple):
 
 
 @torch.no_grad()
-def measure(model: LanguageModel, batches: Iterable[Batch], objective: Objective) -> Held:
+def measure(model: LanguageModel, batches: Iterable[Batch], objective: Objective, room: Room | None = None) -> Held:
     """The objective's figures on every row of held-out data. The same numbers whatever the micro-batches.
 
-    A loss that couples the groups of a step takes all held-out groups as one step.
+    A loss that couples the groups of a step takes all held-out groups as one step. room: as in `fit`.
     """
-    found: list[Measured] = []
+    room = room or Room()
     with model.segmented():
         if isinstance(objective, Coupled):
-            batches = list(batches)
-            objective = _of_step(objective, model, batches, _draws(0, 0, 0))
-        for batch in batches:
-            found.append(objective(model, batch.to(model.device)))
+            found = _together(model, batches, objective, room)
+        else:
+            found = [measured for batch in batches for measured in _measured(model, batch, objective, room)]
     names = found[0].values if found else {}
     masked = found[0].only if found else {}
     return Held(
@@ -210,6 +121,47 @@ def measure(model: LanguageModel, batches: Iterable[Batch], objective: Objective
         _joined([one.group for one in found]).astype(np.int64),
         {name: _joined([one.only[name] for one in found]) for name in masked},
     )
+
+
+def _together(model: LanguageModel, batches: Iterable[Batch], objective: Objective, room: Room) -> list[Measured]:
+    """The figures of all micro-batches as one step; where memory runs out, of the same step in smaller ones."""
+    batches = list(batches)
+    while True:
+        batches = room.cut(batches)
+        at: list[Batch] = []
+        found = attempt(partial(_as_one_step, model, batches, objective, at))
+        if found is not None:
+            return found
+        room.ran_out(at, EVALUATION)
+
+
+def _as_one_step(
+    model: LanguageModel, batches: Sequence[Batch], objective: Objective, at: list[Batch]
+) -> list[Measured]:
+    at[:], found = batches, []
+    (begin,) = draws((0, 0), [Part(batches, objective)])
+    whole = of_step(objective, model, batches, begin)
+    for batch in batches:
+        at[:] = [batch]
+        found.append(_forward(model, batch, whole))
+    return found
+
+
+def _measured(model: LanguageModel, batch: Batch, objective: Objective, room: Room) -> Iterator[Measured]:
+    """The figures of a micro-batch, or of the smaller ones that memory suffices for."""
+    waiting = [batch]
+    while waiting:
+        one, *later = room.cut(waiting)
+        measured = attempt(partial(_forward, model, one, objective))
+        if measured is not None:
+            yield measured
+            waiting = later
+        else:
+            room.ran_out([one], EVALUATION)
+
+
+def _forward(model: LanguageModel, batch: Batch, objective: Objective) -> Measured:
+    return objective(model, batch.to(model.device))
 
 
 def _joined(parts: Sequence[Tensor]) -> NDArray[np.float64]:

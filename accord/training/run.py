@@ -7,24 +7,36 @@ Checkpoints and the model are written by others.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import math
 import os
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from accord.errors import InputError, StorageError
-from accord.training import curves, trackers
+from accord.models.writing import sync
+from accord.training import curves, lock, trackers
+from accord.training.ended import ending
 
 # What a run has written before its first step: a run that got no further leaves nothing to lose.
-BEFORE_STEP_1 = {"run.json", "run.lock", "run.yaml", "data_report.json", "samples.jsonl"}
+BEFORE_STEP_1 = {"run.json", lock.NAME, "run.yaml", "data_report.json", "samples.jsonl"}
+CHANGE = ("step", "key", "was", "is", "time")  # steps done then; seconds since 1970
+
+
+class Held(NamedTuple):
+    """What run.json says of the run that a folder holds."""
+
+    id: str
+    command: str
+    clock: datetime  # when it was started, in local time
+    changes: list[dict[str, Any]]  # of what it was started with: each has the keys of CHANGE
 
 
 class RunFolder:
@@ -33,34 +45,81 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.id = ""
+        self.step = 0  # the last one done, for `end`
+        self._started = False
         self._lock: TextIO | None = None
         self._reporters: trackers.Reporters | None = None
         self._reached = 0  # the last step logged before `take_back`
 
-    def claim(self, command: str, *, resume: bool = False) -> bool:
+    def look(self, command: str, *, resume: bool = False) -> Held | None:
+        """Before anything is read: the run that `command` continues here, None where it begins one.
+
+        Raises as `claim`. Where there is a run, it is this process's from here on; no directory is made for a new one.
+        """
+        with _storage(self.path):
+            if (self.path / "run.json").exists():
+                self._lock = lock.take(self.path)
+            _check_writable(self.path)
+        if resume and (held := self._held()):
+            self._refuse_other(held, command)
+            self.id = held.id
+            return held
+        self._refuse_full()
+        return None
+
+    def claim(self, command: str, *, resume: bool = False, clock: datetime | None = None) -> bool:
         """Takes the directory for a run of `command`; True where it continues the run that is there.
 
-        Raises InputError where the directory holds something else and StorageError where another process has it.
+        clock: when it was started, in local time; not given: now. Raises InputError where the directory holds something
+        else and StorageError where another process has it.
         """
         with _storage(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            if self._lock is None:
+                self._lock = lock.take(self.path)
         if resume and (held := self._held()):
             self._refuse_other(held, command)
-            self.id = str(held["id"])
+            self.id = held.id
             return True
         self._refuse_full()
-        self.id = uuid.uuid4().hex
-        self.write_json("run.json", {"id": self.id, "command": command, "started": time.time()})
+        self.id, clock = uuid.uuid4().hex, clock or datetime.now()
+        begun = {"id": self.id, "command": command, "started": clock.timestamp(), "clock": clock.isoformat()}
+        self.write_json("run.json", begun)
         (self.path / "samples.jsonl").unlink(missing_ok=True)
         return False
 
+    def record(self, **facts: object) -> None:
+        """Adds to run.json, in the place of what was there under the same names."""
+        with _storage(self.path / "run.json"):
+            held = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        self.write_json("run.json", held | facts)
+
+    def start(self) -> None:
+        """Nothing refuses the run any more: what run.json says of an earlier process is past.
+
+        directory: to which paths in run.yaml are relative.
+        """
+        self._started = True
+        for path in self._asides():
+            path.unlink()
+        self.record(ended=None, directory=os.getcwd())
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Records how this process ended, once it had started; that this fails does not hide an error."""
+        if not self._started:
+            return
+        self._started = False
+        with suppress(Exception) if error else nullcontext():
+            self.record(ended=ending(error, self.step))
+
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file of the folder whole or not at all."""
+        """Writes a file of the folder whole or not at all; it is on the disk then."""
         aside = self.path / f".{name}.tmp"
         with _storage(self.path / name):
             aside.write_text(text, encoding="utf-8")
+            sync(aside)
             os.replace(aside, self.path / name)
+            sync(self.path)
 
     def write_json(self, name: str, value: object) -> None:
         """As `write_text`; numbers that are not finite become null, which JSON has."""
@@ -75,6 +134,7 @@ class RunFolder:
         """
         held_out = held_out or {}
         named = {f"eval_{name}": value for name, value in held_out.items()}
+        self.step = step
         line = {"step": step, "epoch": epoch, "time": time.time(), **train, **named}
         self._append("metrics.jsonl", [line])
         if self._reporters:
@@ -150,48 +210,38 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close(failed=error is not None)
 
-    def _take_lock(self) -> None:
-        # The system frees the lock when the process ends, however it ends; the file stays and says who had it last.
-        lock = open(self.path / "run.lock", "a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip()
-            lock.close()
-            what = f"in use by another run ({holder})"
-            raise StorageError(what, where=str(self.path), fix="wait for it, or take another --output_dir") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        self._lock = lock
-
-    def _held(self) -> dict[str, Any] | None:
+    def _held(self) -> Held | None:
         """What run.json says of the run in this directory; None where there is none."""
         file = self.path / "run.json"
         if not file.exists():
             return None
         try:
             held = json.loads(file.read_text(encoding="utf-8"))
-            return {key: held[key] for key in ("id", "command", "started")}
-        except (ValueError, KeyError, TypeError) as error:
+            changes = [{key: one[key] for key in CHANGE} for one in held.get("changes", ())]
+            return Held(str(held["id"]), str(held["command"]), datetime.fromisoformat(held["clock"]), changes)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError("not Accord's", where=str(file), fix="take another --output_dir") from error
 
-    def _refuse_other(self, held: Mapping[str, Any], command: str) -> None:
-        if held["command"] != command:
-            what = f"holds a run of `accord {held['command']}`, which `accord {command}` cannot continue"
+    def _refuse_other(self, held: Held, command: str) -> None:
+        if held.command != command:
+            what = f"holds a run of `accord {held.command}`, which `accord {command}` cannot continue"
             raise InputError(what, where=str(self.path), fix="take another --output_dir")
 
     def _refuse_full(self) -> None:
-        names = {entry.name for entry in self.path.iterdir()}
-        if names <= {"run.lock"} or ("run.json" in names and names <= BEFORE_STEP_1):
+        with _storage(self.path):
+            paths = set(self.path.iterdir()) if self.path.exists() else set()
+        names = {path.name for path in paths - set(self._asides())}
+        if names <= {lock.NAME} or ("run.json" in names and names <= BEFORE_STEP_1):
             return
         held = self._held()
         if held is None:
             raise InputError("not empty, and no run of Accord", where=str(self.path), fix="take another --output_dir")
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(held["started"]))
-        what = f"holds a run of `accord {held['command']}` started {started}"
+        what = f"holds a run of `accord {held.command}` started {held.clock:%Y-%m-%d %H:%M}"
         raise InputError(what, where=str(self.path), fix="add --resume to continue it, or take another --output_dir")
+
+    def _asides(self) -> list[Path]:
+        """Files that a killed process was writing: they had not got their names."""
+        return [path for path in self.path.glob(".*.tmp*") if path.is_file()]
 
     def _append(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
         with _storage(self.path / name), open(self.path / name, "a", encoding="utf-8") as file:
@@ -203,6 +253,16 @@ class RunFolder:
             return []
         # A killed process may leave a last line without its line break, cut within a character.
         return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+def _check_writable(path: Path) -> None:
+    """OSError where the directory, or what it would be made in, cannot be written: told before hours of reading."""
+    path = path.absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _line(value: Mapping[str, Any]) -> str:

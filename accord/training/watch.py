@@ -1,0 +1,88 @@
+"""Looks at every step's loss and gradient for a run that is dead, stands still or runs away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+STEPS = 20  # in a row: a gradient that is 0 as long is dead, a loss that is the same stands still
+SAME = 1e-6  # relative; one rounding of float32 is 6e-8
+FIRST = 10  # steps whose losses say what is usual
+TIMES = 10  # as large as the largest of these, and a loss explodes
+FLOOR = 1.0  # nats; a loss that begins near 0, or below, is held against this
+
+
+class Remark(NamedTuple):
+    """Something that began with a step and does not end the run."""
+
+    step: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.what}"
+
+
+class Watch:
+    """What it has seen survives a checkpoint, so that a resumed run warns as one that was left alone."""
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        saved = saved or {}
+        self.warnings = [Remark(*one) for one in saved.get("warnings", ())]
+        self.zeros: int = saved.get("zeros", 0)  # steps in a row with a gradient of 0
+        self._since: float | None = saved.get("since")  # the loss that a row of equal ones began with
+        self._equal: int = saved.get("equal", 0)  # how many these are
+        self._first: list[float] = list(saved.get("first", ()))  # the run's first losses
+        self._calm: int = saved.get("calm", STEPS)  # steps in a row within the limit
+        self._told = len(self.warnings)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a checkpoint: what `Watch(...)` takes back."""
+        return {
+            "warnings": [list(one) for one in self.warnings],
+            "zeros": self.zeros,
+            "since": self._since,
+            "equal": self._equal,
+            "first": self._first,
+            "calm": self._calm,
+        }
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the gradient was exactly 0 for so long that nothing will ever be learnt again."""
+        return self.zeros >= STEPS
+
+    def see(self, step: int, loss: float, grad_norm: float) -> None:
+        """The finite figures of a step, counted from 1, in their order."""
+        self.zeros = self.zeros + 1 if grad_norm == 0 else 0
+        self._stands_still(step, loss)
+        self._explodes(step, loss)
+
+    def news(self) -> list[Remark]:
+        """The warnings since the last call."""
+        new = self.warnings[self._told :]
+        self._told = len(self.warnings)
+        return new
+
+    def _stands_still(self, step: int, loss: float) -> None:
+        if self._since is None or abs(loss - self._since) > SAME * abs(self._since):
+            self._since, self._equal = loss, 0
+        self._equal += 1
+        if self._equal == STEPS:
+            what = f"the loss has been {loss:.6g} for {STEPS} steps: either all is learnt, or nothing is, as with a "
+            self._warn(step, what + "learning_rate far too low or too high")
+
+    def _explodes(self, step: int, loss: float) -> None:
+        if len(self._first) < FIRST:
+            self._first.append(loss)
+            return
+        usual = max(self._first)
+        if loss <= TIMES * max(usual, FLOOR):
+            self._calm += 1
+            return
+        if self._calm >= STEPS:
+            what = f"the loss is {loss:.6g}, and was {usual:.6g} at most in the first {FIRST} steps: if it stays so, "
+            self._warn(step, what + "begin again with a lower learning_rate")
+        self._calm = 0
+
+    def _warn(self, step: int, what: str) -> None:
+        self.warnings.append(Remark(step, what))

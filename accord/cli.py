@@ -19,7 +19,7 @@ import typer
 from rich.markup import escape
 
 from accord import __version__
-from accord.errors import AccordError, InputError, Terminated, exit_code
+from accord.errors import AccordError, InputError, Terminated, exit_code, ran_out_of_memory
 from accord.stages.config import COMMANDS, Command, execute
 from accord.stages.leaves import Leaf, leaves
 from accord.stages.resolve import load, nearest, unknown
@@ -98,6 +98,10 @@ def ending(error: BaseException) -> str:
         text = "terminated" if isinstance(error, Terminated) else "interrupted"
     elif isinstance(error, AccordError):
         text = str(error)
+    elif ran_out_of_memory(error):
+        line = str(error).split("\n")[0][:200]
+        what = f"no memory was left ({type(error).__name__}{': ' + line if line else ''})"
+        text = f"{what}: a smaller --max_tokens, --max_length or model, --gradient_checkpointing, or --dtype bf16"
     else:
         text = f"{type(error).__name__}: {error}: unexpected: repeat with --debug to see where"
     return f"error[{exit_code(error)}] {text}"

@@ -60,8 +60,22 @@ class Terminated(KeyboardInterrupt):
     code = 128 + signal.SIGTERM
 
 
+# What torch says where it raises no torch.OutOfMemoryError: its CPU allocator, cuBLAS, the driver.
+NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch says that no memory was left. (Torch is not asked: it may not be loaded.)"""
+    if isinstance(error, AccordError):
+        return False
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY))
+
+
 def exit_code(error: BaseException) -> int:
     """What a process ends with: DESIGN.md section 7; 1 for what nobody foresaw."""
     if isinstance(error, AccordError | Terminated):
         return error.code
+    if ran_out_of_memory(error):
+        return StorageError.code
     return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import accord
 from accord.cli import main, spelled
@@ -125,6 +126,23 @@ def test_each_failure_has_its_exit_code(stage: SimpleNamespace, capsys: Any, kin
     stage.then = raising(kind("loss is nan\nat once", where="step 3", fix="lower it"))
     assert main(SFT) == code
     assert capsys.readouterr().err == f"error[{code}] step 3: loss is nan\\nat once: lower it\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "no memory was left (MemoryError)"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "(OutOfMemoryError: CUDA out of"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), "(RuntimeError: [enforce"),
+    ],
+)
+def test_no_memory_is_exit_4_wherever_it_is_lacking(
+    stage: SimpleNamespace, capsys: Any, error: Exception, said: str
+) -> None:
+    stage.then = raising(error)
+    assert main(SFT) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error[4] no memory was left") and said in line and "--max_tokens" in line
 
 
 def test_what_nobody_foresaw_says_how_to_see_more(stage: SimpleNamespace, capsys: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from killed_runs import Home, Stopped, assert_same, files, furnish, lines, stop_at, words
+from safetensors.torch import load_file, save_file
 
 import accord
 from accord.cli import main
@@ -224,7 +225,7 @@ def moved(home: Home, tmp_path: Path) -> dict[str, Any]:
 
 def test_other_content_under_the_same_name_is_refused(moved: dict[str, Any]) -> None:
     before = files(moved["output_dir"])
-    with pytest.raises(accord.InputError, match=r"other data: data was fingerprint .*--allow_change data"):
+    with pytest.raises(accord.InputError, match=r"other data: the files, .* have changed since: .*--allow_change data"):
         accord.sft(**moved)
     assert files(moved["output_dir"]) == before
 
@@ -239,6 +240,22 @@ def test_other_content_may_be_allowed(moved: dict[str, Any]) -> None:
 def test_a_larger_held_out_share_makes_other_data_and_is_one_permission(killed: dict[str, Any]) -> None:
     accord.dpo(**{**killed, "validation": 0.4}, allow_change=["validation"])
     assert [entry["key"] for entry in entries(killed)] == ["validation", "data", "reference"]
+
+
+def test_another_base_under_an_adapter_is_refused(home: Home, tmp_path: Path) -> None:
+    """The same name and shapes, and one frozen number that is another: the adapter was trained on the old one."""
+    model = shutil.copytree(home.path / "model", tmp_path / "model")
+    options = {**home.options("average", "unused"), "model": model, "output_dir": tmp_path / "run", "lora_r": 2}
+    stop_at(5, lambda: accord.sft(**options))
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    before = files(tmp_path / "run")
+    with pytest.raises(accord.InputError, match=r"another base: .*--allow_change model"):
+        accord.sft(**options, resume=True)
+    assert files(tmp_path / "run") == before
+    accord.sft(**options, resume=True, allow_change=["model"])
+    assert [entry["key"] for entry in entries(options)] == ["model"]
 
 
 def test_other_texts_that_are_mixed_in_are_refused(home: Home, tmp_path: Path) -> None:

@@ -192,7 +192,8 @@ def _changes_nothing(layer: LoraLayer) -> bool:
     # DoRA begins with the length of each row of the weight itself.
     for dora in cast(Iterable[Any], layer.lora_magnitude_vector.values()):
         weight = dequantize_module_weight(layer.get_base_layer())
-        norm = dora.get_weight_norm(weight, torch.zeros_like(weight), 1.0).to(dora.weight)
+        none = torch.zeros_like(weight.T if dora.fan_in_fan_out else weight)  # peft turns the weight, and not this
+        norm = dora.get_weight_norm(weight, none, 1.0).to(dora.weight)
         rounding = 4 * torch.finfo(dora.weight.dtype).eps
         if norm.shape != dora.weight.shape or not torch.allclose(dora.weight, norm, rtol=rounding, atol=0.0):
             return False

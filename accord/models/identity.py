@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
@@ -62,10 +62,24 @@ def content(network: PreTrainedModel) -> str:
     parts = list(_parts(network, "", with_adapter=not idle_adapter(network)))
     words = [f"{name}: {part}" for name, part in parts if isinstance(part, str)]
     text = "\n".join([_class_of(network), _config_of(network), *words])
+    return _digest([(name, part) for name, part in parts if isinstance(part, Tensor)], text)
+
+
+def _digest(tensors: Sequence[tuple[str, Tensor]], text: str) -> str:
     try:
-        return digest(((name, part) for name, part in parts if isinstance(part, Tensor)), text=text)
+        return digest(tensors, text=text)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
         raise Unidentified(f"its tensors cannot be read ({error})") from error
+
+
+def frozen(network: PreTrainedModel) -> str:
+    """64 hexadecimal digits of the weights that are not trained, as the base of an adapter; empty where there are none.
+
+    Raises Unidentified for tensors that cannot be read.
+    """
+    trained = {parameter.data_ptr() for parameter in network.parameters() if parameter.requires_grad}
+    fixed = [(name, tensor) for name, tensor in network.state_dict().items() if tensor.data_ptr() not in trained]
+    return _digest(fixed, "") if fixed else ""
 
 
 def group_key(group: TokenGroup) -> bytes:

@@ -9,7 +9,6 @@ import torch
 
 from accord.data.batches import size
 from accord.models.layout import share_saved
-from accord.stages.guards import kept
 from accord.stages.outcome import Result
 from accord.stages.policy import trained_parameters
 from accord.stages.session import Session
@@ -21,8 +20,7 @@ from accord.training.step import Step, backward
 def carry_out(session: Session) -> Result | None:
     """Trains; or, in a dry run, only says what would be trained."""
     if not session.config.run.dry_run:
-        with kept(session):
-            return train(session)
+        return train(session)
     describe(session)
     return None
 

@@ -85,8 +85,18 @@ class Entered:
         if any(one.key in OF_DATA for one in self.changes):  # which make other tokens of the same files
             self.changes.append(change)
         elif not self.takes(change):
+            what = "was trained on other data: the files, or the tokens made of them, have changed since"
             fix = f"resume with the data that the run began with, or with --allow_change {CONTENT} to go on with these"
-            raise InputError(f"was trained on other data: {change}", where=str(self.found.path), fix=fix)
+            raise InputError(what, where=str(self.found.path), fix=fix)
+
+    def check_frozen(self, was: str, now: str) -> None:
+        """InputError where the weights that are not trained are others, by their digests, and none were allowed."""
+        change = Change("model", f"frozen weights {was[:16] or 'none'}", f"frozen weights {now[:16] or 'none'}")
+        if was == now or any(one.key in ("model", "base_model") for one in self.changes) or self.takes(change):
+            return
+        fix = "resume with the base model as it was, or with --allow_change model to go on with this one"
+        where = str(self.found.path if self.found else "")
+        raise InputError("was trained on another base: its weights have changed since", where=where, fix=fix)
 
     def check_end(self, total: int) -> None:
         """InputError where the run, of `total` steps by its options, has nothing left to do, and it had before."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from accord.data.batches import Batch, micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids
 from accord.models.experts import check_balance
+from accord.models.identity import Unidentified, frozen
 from accord.models.logprobs import LanguageModel
 from accord.stages.caches import tokens_of
 from accord.stages.callbacks import Callback, callbacks_of
@@ -62,6 +64,13 @@ class Begun:
     entered: Entered
     callbacks: Sequence[Callback] = ()
     room: Room = field(default_factory=lambda: Room(say))  # how large micro-batches may be
+
+    @cached_property
+    def frozen(self) -> str:
+        """Says which weights stay as they are, as an adapter's base; empty where all are trained."""
+        with suppress(Unidentified):
+            return frozen(self.model.network)
+        return ""
 
     def cut(self, groups: Sequence[TokenGroup], places: Sequence[int]) -> Iterator[Batch]:
         """Micro-batches of these places of `groups`, as the machine and the model take them."""

@@ -28,6 +28,7 @@ class State:
     best: Best = field(default_factory=Best)
     pending: bool = False  # the evaluation after the last step done was left, and is still due
     watch: Watch = field(default_factory=Watch)
+    saved: int = 0  # the step of the last checkpoint
 
 
 def save_checkpoint(session: Session, state: State) -> None:
@@ -42,6 +43,7 @@ def save_checkpoint(session: Session, state: State) -> None:
             "config": options_of(session.config),
             "changes": entered.history,
             "data": entered.data,
+            "frozen": session.begun.frozen,
             "fingerprint": session.begun.data.fingerprint,
             "lines": lines,
             "seconds": state.seconds,
@@ -59,6 +61,7 @@ def save_checkpoint(session: Session, state: State) -> None:
         counts_on=[session.folder.path / name for name in lines],
         beside=state.done < session.total,
     )
+    state.saved = state.done
 
 
 def resume(session: Session) -> State:
@@ -75,6 +78,7 @@ def resume(session: Session) -> State:
         return State()
     if found.state["data"] == entered.data:  # else it has been allowed to differ; what is left are texts mixed in
         entered.check_data(found.state["fingerprint"], session.begun.data.fingerprint)
+    entered.check_frozen(found.state["frozen"], session.begun.frozen)
     entered.check_end(session.total)
     session.begun.weights.load_state_tensors({name: found.tensors(name) for name in found.files})
     for name, one in session.extra_state.items():
@@ -82,12 +86,20 @@ def resume(session: Session) -> State:
     _go_on(session, found.state["lines"])
     say(f"resuming after step {found.step} ({found.path})")
     saved = found.state
-    before = saved["before"] and Evaluation.from_json(saved["before"])
     best = Best.from_json(saved["best"])
     tidy(session, best)
-    window = Window(saved["window"])
-    session.begun.room.limit, watch = saved["room"], Watch(saved["watch"])
-    return State(found.step, saved["seconds"], before, window, saved["latest"], best, saved["pending"], watch)
+    session.begun.room.limit = saved["room"]
+    return State(
+        done=found.step,
+        seconds=saved["seconds"],
+        before=saved["before"] and Evaluation.from_json(saved["before"]),
+        window=Window(saved["window"]),
+        latest=saved["latest"],
+        best=best,
+        pending=saved["pending"],
+        watch=Watch(saved["watch"]),
+        saved=found.step,
+    )
 
 
 def _go_on(session: Session, lines: Mapping[str, int]) -> None:

@@ -12,7 +12,7 @@ from accord.stages.best import check_figure, choose, observe, patience_ended, su
 from accord.stages.callbacks import go_on
 from accord.stages.card import model_card
 from accord.stages.evaluation import Evaluation
-from accord.stages.guards import try_largest
+from accord.stages.guards import kept, try_largest
 from accord.stages.hub import push
 from accord.stages.outcome import Result, Training, report, summarise, write_samples
 from accord.stages.resolve import flat
@@ -23,6 +23,7 @@ from accord.training.loop import StepResult, fit
 from accord.training.progress import Progress
 from accord.training.schedule import SCHEDULES, warmup_count
 from accord.training.stop import Left, Stop
+from accord.training.suspects import StepDiverged
 from accord.training.window import Window
 
 BY_CALLBACK = "a callback returned False"
@@ -37,7 +38,7 @@ def train(session: Session) -> Result:
     session.folder.report(
         run.report_to, state.done, name=run.run_name, project=run.project, config=flat(session.config), tell=say
     )
-    with Stop() as session.stop, session.saver:
+    with Stop() as session.stop, session.saver, kept(session):
         try:
             if state.done < session.total:
                 try_largest(session)
@@ -47,6 +48,11 @@ def train(session: Session) -> Result:
         except Left:
             session.saver.wait()
             raise stopped(session, state) from None
+        except StepDiverged as error:
+            if error.moment.grad_norm == 0 and state.saved != state.done:  # dead, and what was learnt is sound
+                save_checkpoint(session, state)
+                error.others = [*error.others, f"step {state.done} is saved"]
+            raise
     if session.config.best.load_best_model_at_end:
         after = choose(session, state.best, state.done) or after
     with weights.averaged():

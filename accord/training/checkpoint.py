@@ -132,7 +132,7 @@ def newest(directory: Path) -> Newest:
         try:
             return Newest(load(path), tuple(skipped))
         except IntegrityError as error:
-            skipped.append(Skipped(path, str(error)))
+            skipped.append(Skipped(path, f"{error.where}: {error.what}"))
     if skipped:
         raise IntegrityError(
             f"none of {len(skipped)} checkpoints verifies, the newest because of {skipped[0].reason}",

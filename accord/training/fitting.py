@@ -13,11 +13,9 @@ from typing import TypeVar
 import torch
 
 from accord.data.batches import Batch, halves
-from accord.errors import StorageError
+from accord.errors import StorageError, ran_out_of_memory
 
 SHARE = 0.75  # of the places that memory did not suffice for: what it is trusted with from then on
-# What torch says where it is no torch.OutOfMemoryError: its CPU allocator, cuBLAS, the driver.
-SAID = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
 
 Found = TypeVar("Found")
 
@@ -33,11 +31,6 @@ def attempt(compute: Callable[[], Found]) -> Found | None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that no memory was left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in SAID)
 
 
 def _to_stderr(text: str) -> None:

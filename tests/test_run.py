@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from accord.errors import InputError, StorageError
 from accord.training import curves
 from accord.training.progress import Progress
-from accord.training.run import Held, RunFolder
+from accord.training.run import OF_ITS_START, Held, RunFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -137,10 +137,23 @@ def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(tmp_path: Pat
         folder.write_text("run.yaml", "beta: 0.1\n")
         folder.write_json("data_report.json", {})
         folder.add_samples(0, [{"prompt": "Hi", "completion": "ho"}])
+        folder.report(["tensorboard"])
+        folder.log(0, 0.0, {}, {"loss": 0.7})
+        for name in ("reference.safetensors", "diverged.json"):
+            folder.write_text(name, "")
         first = folder.id
     with RunFolder(tmp_path) as folder:
         assert folder.claim("dpo") is False
-        assert folder.id != first and not (tmp_path / "samples.jsonl").exists()
+        assert folder.id != first and {path.name for path in tmp_path.iterdir()} <= OF_ITS_START
+
+
+def test_a_run_that_has_made_a_step_is_not_begun_again(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.claim("dpo")
+        folder.log(1, 0.1, {"loss": 0.7})
+    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match="add --resume"):
+        folder.claim("dpo")
+    assert (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_process_that_was_killed_while_it_wrote_its_first_file_is_not_in_the_way(tmp_path: Path) -> None:

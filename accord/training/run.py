@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +27,10 @@ from accord.training import curves, lock, trackers
 from accord.training.ended import ending
 
 # What a run has written before its first step: a run that got no further leaves nothing to lose.
-BEFORE_STEP_1 = {"run.json", lock.NAME, "run.yaml", "data_report.json", "samples.jsonl"}
+OF_ITS_START = {"run.json", lock.NAME, "run.yaml", "data_report.json"}
+BEFORE_STEP_1 = {
+    "samples.jsonl", "metrics.jsonl", "trackers.json", "tensorboard", "reference.safetensors", "diverged.json",
+}  # fmt: skip
 CHANGE = ("step", "key", "was", "is", "time")  # steps done then; seconds since 1970
 
 
@@ -85,7 +89,9 @@ class RunFolder:
         self.id, clock = uuid.uuid4().hex, clock or datetime.now()
         begun = {"id": self.id, "command": command, "started": clock.timestamp(), "clock": clock.isoformat()}
         self.write_json("run.json", begun)
-        (self.path / "samples.jsonl").unlink(missing_ok=True)
+        for left in self.path.iterdir():
+            if left.name in BEFORE_STEP_1:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         return False
 
     def record(self, **facts: object) -> None:
@@ -231,13 +237,21 @@ class RunFolder:
         with _storage(self.path):
             paths = set(self.path.iterdir()) if self.path.exists() else set()
         names = {path.name for path in paths - set(self._asides())}
-        if names <= {lock.NAME} or ("run.json" in names and names <= BEFORE_STEP_1):
-            return
+        if names <= {lock.NAME} or ("run.json" in names and names <= OF_ITS_START | BEFORE_STEP_1):
+            if not self._has_steps():
+                return
         held = self._held()
         if held is None:
             raise InputError("not empty, and no run of Accord", where=str(self.path), fix="take another --output_dir")
         what = f"holds a run of `accord {held.command}` started {held.clock:%Y-%m-%d %H:%M}"
         raise InputError(what, where=str(self.path), fix="add --resume to continue it, or take another --output_dir")
+
+    def _has_steps(self) -> bool:
+        """Whether a step was logged; where that cannot be read, it is taken for granted."""
+        try:
+            return any(line["step"] for line in self.metrics())
+        except (ValueError, KeyError, TypeError):
+            return True
 
     def _asides(self) -> list[Path]:
         """Files that a killed process was writing: they had not got their names."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, Stopped, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
-    from accord.stages.config import check, convert, dpo, init, logprobs, merge, pretrain, runs, sft, verify
+    from accord.stages.commands import check, convert, dpo, init, logprobs, merge, pretrain, runs, sft, verify
 
 __version__ = "0.1.0"
 
@@ -56,16 +56,16 @@ HOMES = {
     "ServiceError": "accord.errors",
     "Stopped": "accord.errors",
     "StorageError": "accord.errors",
-    "check": "accord.stages.config",
-    "convert": "accord.stages.config",
-    "dpo": "accord.stages.config",
-    "init": "accord.stages.config",
-    "logprobs": "accord.stages.config",
-    "merge": "accord.stages.config",
-    "pretrain": "accord.stages.config",
-    "runs": "accord.stages.config",
-    "sft": "accord.stages.config",
-    "verify": "accord.stages.config",
+    "check": "accord.stages.commands",
+    "convert": "accord.stages.commands",
+    "dpo": "accord.stages.commands",
+    "init": "accord.stages.commands",
+    "logprobs": "accord.stages.commands",
+    "merge": "accord.stages.commands",
+    "pretrain": "accord.stages.commands",
+    "runs": "accord.stages.commands",
+    "sft": "accord.stages.commands",
+    "verify": "accord.stages.commands",
 }
 
 
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     if name in HOMES:
         return getattr(importlib.import_module(HOMES[name]), name)
     if not name.startswith("_") and name in importlib.import_module("accord.stages.loss_names").COMMANDS:
-        return getattr(importlib.import_module("accord.stages.config"), name)
+        return getattr(importlib.import_module("accord.stages.commands"), name)
     raise AttributeError(f"module 'accord' has no attribute {name!r}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from accord.stages.aliases import ANY, LEFT_OUT, OLD, ROWS, Joined, Renamed, Row, Same
-from accord.stages.config import COMMANDS
+from accord.stages.commands import COMMANDS
 from accord.stages.leaves import leaves
 
 PAGE = Path(__file__).with_suffix(".md")

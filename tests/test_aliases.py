@@ -13,7 +13,7 @@ import tiny
 import accord
 from accord.errors import InputError
 from accord.stages.aliases import ANY, OLD, ROWS, Joined, Renamed, Same, Settled
-from accord.stages.config import COMMANDS
+from accord.stages.commands import COMMANDS
 from accord.stages.flat_yaml import Given
 from accord.stages.leaves import leaves
 from accord.stages.resolve import flat, load

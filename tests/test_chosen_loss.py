@@ -15,7 +15,8 @@ from accord.maths import gap_losses, reference_free
 from accord.maths.f_divergence import DIVERGENCES
 from accord.stages import loss_names
 from accord.stages.card import model_card
-from accord.stages.config import COMMANDS, DpoConfig
+from accord.stages.commands import COMMANDS
+from accord.stages.config import DpoConfig
 from accord.stages.loss_names import HYPERPARAMETERS
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.losses import TABLES, ChosenLoss, chosen_loss

@@ -14,7 +14,7 @@ import accord
 from accord.cli import main, spelled
 from accord.errors import Diverged, InputError, IntegrityError, ServiceError, StorageError
 from accord.records import Origin, RecordError
-from accord.stages.config import COMMANDS
+from accord.stages.commands import COMMANDS
 from accord.stages.leaves import leaves
 
 SFT = ["sft", "--model", "m", "--data", "d", "--output_dir", "o"]

@@ -16,7 +16,8 @@ import accord
 from accord.errors import InputError
 from accord.records import Group
 from accord.stages.command_options import DemoOptions
-from accord.stages.config import COMMANDS, DpoConfig, InitConfig, LogprobsConfig, PretrainConfig, SftConfig, call
+from accord.stages.commands import COMMANDS, call
+from accord.stages.config import DpoConfig, InitConfig, LogprobsConfig, PretrainConfig, SftConfig
 from accord.stages.leaves import leaves
 from accord.stages.options import Config
 from accord.stages.resolve import changed, dump, flat, load, nearest

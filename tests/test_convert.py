@@ -11,7 +11,7 @@ from accord.data.formats import FORMATS
 from accord.data.read import read_groups
 from accord.errors import InputError
 from accord.records import Completion, Group
-from accord.stages.config import convert
+from accord.stages.commands import convert
 from accord.stages.convert_options import FormatName
 
 ASK = [{"role": "user", "content": "sky?"}]

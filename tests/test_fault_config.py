@@ -8,7 +8,8 @@ import pytest
 
 from accord.cli import main
 from accord.errors import InputError
-from accord.stages.config import COMMANDS, TrainingConfig
+from accord.stages.commands import COMMANDS
+from accord.stages.config import TrainingConfig
 from accord.stages.leaves import leaves
 from accord.stages.resolve import load
 

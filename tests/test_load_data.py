@@ -12,7 +12,7 @@ import pytest
 from accord import InputError, RecordError
 from accord.data.choose import demonstration
 from accord.stages.caches import tokens_of
-from accord.stages.config import COMMANDS, call
+from accord.stages.commands import COMMANDS, call
 from accord.stages.intake import KEPT, Intake, Preparation, fitting
 from accord.stages.load_data import Data, load_data
 from accord.stages.options import DataOptions, LengthOptions, ModelOptions, Part

@@ -23,7 +23,7 @@ from accord.models.reference import reference_logprobs
 from accord.models.sealed import read
 from accord.models.store import Store
 from accord.stages import caches, score_all
-from accord.stages.config import call
+from accord.stages.commands import call
 from accord.training.optimizer import Weights
 from accord.training.run import RunFolder
 

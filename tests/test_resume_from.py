@@ -16,7 +16,7 @@ from accord.cli import main
 from accord.data.template import Template
 from accord.models import sealed
 from accord.stages import entering
-from accord.stages.config import COMMANDS
+from accord.stages.commands import COMMANDS
 from accord.stages.intake import Preparation
 from accord.stages.pretrain import INTAKE
 from accord.stages.resolve import load

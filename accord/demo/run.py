@@ -20,7 +20,8 @@ from accord.demo import table, world
 from accord.demo.answers import answer_logprobs, answers
 from accord.demo.figures import Answers, Outcome, compared, examples, judged, recorded
 from accord.errors import StorageError
-from accord.stages.config import DemoConfig, dpo, init, pretrain, sft
+from accord.stages.commands import dpo, init, pretrain, sft
+from accord.stages.config import DemoConfig
 from accord.stages.outcome import Result
 from accord.stages.resolve import dump
 from accord.stages.setup import say

@@ -16,7 +16,7 @@ from rich.text import Text
 from accord.data.findings import FINDINGS, Finding, Severity
 from accord.data.measures import QUANTILES, Histogram, Measures, histogram
 from accord.stages.checked import Checked
-from accord.stages.config import COMMANDS
+from accord.stages.commands import COMMANDS
 
 if TYPE_CHECKING:
     from accord.stages.check_tokens import TokenCheck

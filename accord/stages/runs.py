@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from accord.errors import InputError
-from accord.stages.config import COMMANDS, RunsConfig
+from accord.stages.commands import COMMANDS
+from accord.stages.config import RunsConfig
 from accord.stages.resolve import OBJECT
 from accord.stages.tables import show, sized, written
 from accord.training.lock import held_by

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accord.errors import AccordError, InputError, Stopped
-from accord.stages.config import COMMANDS, SweepConfig, TrainingConfig, execute
+from accord.stages.commands import COMMANDS, execute
+from accord.stages.config import SweepConfig, TrainingConfig
 from accord.stages.flat_yaml import Given, read_yaml
 from accord.stages.leaves import leaves
 from accord.stages.resolve import flat, nearest, resolved

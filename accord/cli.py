@@ -198,7 +198,9 @@ def application() -> typer.Typer:
     for name, row in COMMANDS.items():
         text = f"{row.help}\n\n[bold]{escape(row.example)}[/bold]"
         how: dict[str, Any] = {"short_help": row.help, "rich_help_panel": row.panel, "hidden": row.hidden}
-        usage = f"{row.word.upper()} [OPTIONS]" if row.word else "[OPTIONS]"
+        required = {leaf.key for leaf in leaves(row.config).values() if leaf.required}
+        places = [word.upper() if word in required else f"[{word.upper()}]" for word in row.word.split()]
+        usage = " ".join((*places, "[OPTIONS]"))
         app.command(name, help=text, epilog=_epilog(row), options_metavar=usage, **how)(_command(name))
     return app
 

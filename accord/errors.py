@@ -60,8 +60,8 @@ class Terminated(KeyboardInterrupt):
     code = 128 + signal.SIGTERM
 
 
-# What torch says where it raises no torch.OutOfMemoryError: its CPU allocator, cuBLAS, the driver.
-NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
+# What torch says where it raises no torch.OutOfMemoryError: its CPU allocator, oneDNN, cuBLAS, the driver.
+NO_MEMORY = ("can't allocate memory", "could not create a primitive", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

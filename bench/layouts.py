@@ -23,7 +23,8 @@ from report import layout_lines, layout_table, markdown
 from scipy.optimize import nnls
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from accord.data.batches import Layout, micro_batches, size
+from accord.data.batches import Layout, size
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.models import flex
 from accord.models.cost import PRICES, STEP, Prices, by_cost, work_of

@@ -179,7 +179,7 @@ CASES = (
     Case("A bit of a model that Accord wrote has flipped", {"model": "base", "max_steps": 1},
          before=[lambda: said("dpo", RUN | {"max_steps": 1, "output_dir": "base"}), flip("base/model.safetensors")]),
     Case("No room on the disk for a checkpoint", {}, at_step(5, full_disk)),
-    Case("A file grows no further: a full disk, a quota, `ulimit -f`", {}, at_step(5, no_room)),
+    Case("No file may grow so large (`ulimit -f`)", {}, at_step(5, no_room)),
     Case("`--resume` with other options", RESUMED | {"learning_rate": 0.0001, "beta": 0.5}, before=[stopped]),
     Case("The same with `--allow_change learning_rate,beta`",
          RESUMED | {"learning_rate": 0.0001, "beta": 0.5, "allow_change": "learning_rate,beta"}, before=[stopped]),

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tokens
 
-from accord.data.batches import Segment, arrange, micro_batches, size
+from accord.data.batches import Segment, arrange, size
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.data.packing import pack
 from accord.errors import InputError

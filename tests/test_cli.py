@@ -134,6 +134,7 @@ def test_each_failure_has_its_exit_code(stage: SimpleNamespace, capsys: Any, kin
         (MemoryError(), "no memory was left (MemoryError)"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "(OutOfMemoryError: CUDA out of"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), "(RuntimeError: [enforce"),
+        (RuntimeError("could not create a primitive"), "(RuntimeError: could not create a primitive)"),
     ],
 )
 def test_no_memory_is_exit_4_wherever_it_is_lacking(
@@ -214,6 +215,12 @@ def test_a_word_alone_is_the_option_that_the_command_declares(capsys: Any, monke
     monkeypatch.setenv("COLUMNS", "200")
     main(["merge", "--help"])
     assert "accord merge ADAPTER [OPTIONS]" in plain(capsys.readouterr().out)
+
+
+def test_a_word_that_may_be_left_out_stands_in_brackets(capsys: Any) -> None:
+    for name, usage in (("runs", "accord runs [DIRECTORY] [OPTIONS]"), ("verify", "accord verify DIRECTORY [OPTIONS]")):
+        assert main([name, "--help"]) == 0
+        assert f"Usage: {usage}" in capsys.readouterr().out
 
 
 def test_a_list_may_be_several_words(stage: SimpleNamespace) -> None:

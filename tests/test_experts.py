@@ -13,7 +13,8 @@ from test_logprobs import GROUPS
 from torch import Tensor
 
 import accord
-from accord.data.batches import arrange, micro_batches
+from accord.data.batches import arrange
+from accord.data.cut import micro_batches
 from accord.errors import InputError
 from accord.models.experts import Recorder, Routing, check_balance, coefficient
 from accord.models.load import load_network

@@ -11,7 +11,8 @@ from test_guards import pairs_with, trees
 from test_loop import BLOCKS, PAIRS, RANKED, TURNS, moved, reference_of
 from test_preference_objectives import THUMBS, term
 
-from accord.data.batches import Batch, arrange, halves, micro_batches, places
+from accord.data.batches import Batch, arrange, halves, places
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.mismatch import mismatched
 from accord.errors import StorageError

@@ -11,7 +11,8 @@ import tiny
 import torch
 
 import accord
-from accord.data.batches import arrange, micro_batches
+from accord.data.batches import arrange
+from accord.data.cut import micro_batches
 from accord.models.layout import stock_logprobs
 from accord.models.logprobs import LanguageModel, logprobs
 

@@ -9,7 +9,8 @@ import tiny
 import torch
 from test_loop import BLOCKS, PAIRS, TURNS, reference_of
 
-from accord.data.batches import Batch, micro_batches
+from accord.data.batches import Batch
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.errors import Diverged
 from accord.maths.preference import PAIR_LOSSES

@@ -11,7 +11,8 @@ import tiny
 import torch
 from torch import Tensor
 
-from accord.data.batches import Batch, micro_batches
+from accord.data.batches import Batch
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.packing import pack
 from accord.errors import Diverged

@@ -10,7 +10,8 @@ import torch
 from test_loop import CUTS, PAIRS, RANKED, RANKED_PAIRS, Step, cut, moved, reference_of
 from torch import Tensor
 
-from accord.data.batches import arrange, micro_batches
+from accord.data.batches import arrange
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.mismatch import mismatched
 from accord.errors import InputError

@@ -11,7 +11,8 @@ from torch.nn.functional import logsigmoid
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, MambaConfig, MambaForCausalLM
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from accord.data.batches import Layout, arrange, micro_batches
+from accord.data.batches import Layout, arrange
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.models.attention import NotImplementedByNetwork
 from accord.models.layout import settle

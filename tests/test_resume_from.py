@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import tiny
-from killed_runs import Home, assert_same, files, furnish, stop_at, words
+from killed_runs import Home, assert_same, files, furnish, stop_at, weights, words
 from safetensors.torch import load_file, save_file
 
 import accord
 from accord.cli import main
 from accord.data.template import Template
+from accord.errors import InputError, IntegrityError
 from accord.models import sealed
 from accord.stages import entering
 from accord.stages.commands import COMMANDS
@@ -235,3 +236,127 @@ def test_tokens_of_a_day_are_kept_for_the_day_and_those_of_a_minute_for_no_one(h
     assert told("{%for m in messages%}{%-for c in m%}{{ c }}{% endfor %}{% endfor %}") == ""
     assert told(DATED.replace("{% for", "{%for")) == "1969-07-20"
     assert told("{{ strftime_now('%H:%M') }}") == told("{{ strftime_now('%-I') }}") == "1969-07-20 20:17:00"
+
+
+# ---- what somebody did to the folder ---------------------------------------------------------------------------------
+
+
+def copied(home: Home, stopped: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    shutil.copytree(stopped["output_dir"], tmp_path / "run")
+    return {**stopped, "output_dir": tmp_path / "run", "resume": True}
+
+
+def test_a_damaged_line_of_metrics_is_refused_with_its_place_and_without_a_change(
+    home: Home, stopped: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = copied(home, stopped, tmp_path)
+    metrics = options["output_dir"] / "metrics.jsonl"
+    texts = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join([texts[0], "{broken\n", *texts[2:]]))
+    before = files(options["output_dir"])
+    assert main(words("dpo", options)) == 6
+    assert f"{metrics}:2: not what was written" in capsys.readouterr().err
+    assert files(options["output_dir"]) == before
+
+
+def test_lines_that_are_gone_are_said(
+    home: Home, stopped: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after going back to an earlier checkpoint, and then to the newest one again."""
+    options = copied(home, stopped, tmp_path)
+    metrics = options["output_dir"] / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:1]))
+    assert main(words("dpo", options)) == 0
+    assert f"lines that the checkpoint counts are gone from {metrics}" in capsys.readouterr().err
+
+
+def test_what_a_power_cut_left_behind_the_lines_that_count_is_removed(
+    home: Home, whole: dict[str, Any], stopped: dict[str, Any], tmp_path: Path
+) -> None:
+    options = copied(home, stopped, tmp_path)
+    with (options["output_dir"] / "metrics.jsonl").open("ab") as file:
+        file.write(bytes(40) + b"\n" + bytes(9))
+    assert main(words("dpo", options)) == 0
+    assert_same(whole["output_dir"], options["output_dir"])
+
+
+def test_files_and_links_among_the_checkpoints_do_not_keep_from_going_on(
+    home: Home, whole: dict[str, Any], stopped: dict[str, Any], tmp_path: Path
+) -> None:
+    options = {**copied(home, stopped, tmp_path), "save_total_limit": 2}
+    place, kept = options["output_dir"] / "checkpoints", tmp_path / "kept"
+    shutil.move(place / "step-00000003", kept)
+    (place / "step-00000003").symlink_to(kept)  # on another disk
+    (place / "step-00000001").write_text("mine")
+    (place / ".tmp-link").symlink_to(kept)
+    assert main(words("dpo", options)) == 0
+    assert main(words("dpo", options)) == 0
+    assert_same(whole["output_dir"], options["output_dir"])
+    assert sorted(path.name for path in place.iterdir()) == ["step-00000006", "step-00000008"]
+    assert (kept / "MANIFEST.json").exists()
+
+
+@pytest.mark.parametrize("rate", [3e-3, 1e-3])
+def test_going_back_and_forth_keeps_the_best_weights_that_a_later_checkpoint_speaks_of(
+    home: Home, tmp_path: Path, rate: float
+) -> None:
+    """Step 4 is best, and is reached a second time from step 3, with the same rate or with another."""
+    best = {"validation": 0.2, "eval_steps": 4, "load_best_model_at_end": True}
+    best |= {"metric_for_best_model": "rewards/rejected", "greater_is_better": True}
+    options = {**home.options("dpo", "unused"), **best, "output_dir": tmp_path / "run"}
+    stop_at(8, lambda: accord.dpo(**options))
+    earlier = {"resume": str(tmp_path / "run" / "checkpoints" / "step-00000003"), "learning_rate": rate}
+    stop_at(3, lambda: accord.dpo(**{**options, **earlier, "allow_change": ["learning_rate"]}))
+    accord.dpo(**options, resume=True)
+    whole = {**options, "output_dir": tmp_path / "whole"}
+    assert accord.dpo(**whole).summary["best"]["step"] == 4
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_damaged_weights_of_the_best_step_do_not_lose_the_last(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = {"validation": 0.2, "eval_steps": 2, "load_best_model_at_end": True}
+    best["metric_for_best_model"] = "rewards/accuracies"  # is 1 soon, and not better any more
+    options = {**home.options("dpo", "unused"), **best, "output_dir": tmp_path / "run", "learning_rate": 0.03}
+    stop_at(8, lambda: accord.dpo(**options))
+    (place,) = (tmp_path / "run" / "best").glob("step-*/weights.safetensors")
+    content = bytearray(place.read_bytes())
+    content[-1] ^= 1
+    place.write_bytes(content)
+    way = {"load_best_model_at_end": False, "allow_change": ["load_best_model_at_end"]}
+    with pytest.raises(IntegrityError, match="--load_best_model_at_end false --allow_change load_best_model_at_end"):
+        accord.dpo(**options, resume=True)
+    accord.dpo(**{**options, **way}, resume=True)
+    last = {**options, "load_best_model_at_end": False, "output_dir": tmp_path / "last"}
+    accord.dpo(**last)
+    assert weights(tmp_path / "run") == weights(tmp_path / "last")
+    with pytest.raises(InputError, match="the best step's weights were not kept so far"):
+        accord.dpo(**{**last, "load_best_model_at_end": True}, resume=True, allow_change=["load_best_model_at_end"])
+
+
+def test_a_run_that_was_moved_is_not_begun_anew_where_it_was(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {**home.options("dpo", "unused"), "output_dir": tmp_path / "run"}
+    stop_at(5, lambda: accord.dpo(**options))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    words = ["dpo", "--config", f"{tmp_path}/moved/run.yaml", "--resume"]
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error[2] {tmp_path}/moved/run.yaml: the run in {tmp_path}/moved was moved: its output_dir, {tmp_path}/run, "
+        f"holds no run: add --output_dir {tmp_path}/moved"
+    )
+    assert not (tmp_path / "run").exists()
+    assert main([*words, "--output_dir", f"{tmp_path}/moved"]) == 0
+    assert "resuming after step 3" in capsys.readouterr().err
+
+
+def test_going_back_does_not_remove_best_weights_of_later_steps(home: Home, tmp_path: Path) -> None:
+    best = {"validation": 0.2, "eval_steps": 2, "load_best_model_at_end": True}
+    options = {**home.options("dpo", "unused"), **best, "output_dir": tmp_path / "run", "learning_rate": 0.03}
+    stop_at(8, lambda: accord.dpo(**options))
+    assert (tmp_path / "run" / "best" / "step-00000006").exists()
+    stop_at(3, lambda: accord.dpo(**options, resume=str(tmp_path / "run" / "checkpoints" / "step-00000003")))
+    kept = {path.name for path in (tmp_path / "run" / "best").iterdir()}
+    assert {"step-00000004", "step-00000006"} <= kept

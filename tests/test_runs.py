@@ -202,6 +202,22 @@ def test_the_table_and_json(tmp_path: Path, capsys: Any, monkeypatch: pytest.Mon
     assert [one["state"] for one in json.loads(capsys.readouterr().out)] == ["failed", "finished"]
 
 
+def test_a_pipe_gets_a_run_a_line_and_a_terminal_no_short_word_in_two(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = "sweep/lr=1e-05,beta=0.3,loss_type=sigmoid"
+    begun(tmp_path / long, ended=Stopped(signal.SIGTERM, "stopped", where="", fix=""))
+    assert main(["runs"]) == 0
+    assert any(line.split()[:4] == [long, "dpo", "stopped", "(143)"] for line in capsys.readouterr().out.splitlines())
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["runs"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if " dpo " in line and not line.startswith("  ")]
+    assert len(table) == 1 and len(table[0]) <= 80
+    assert table[0].split()[1:5] == ["dpo", "stopped", "(143)", "3/10"]
+
+
 LINES = st.lists(st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")), max_size=12)
 
 

@@ -193,3 +193,29 @@ def test_what_is_left_in_the_middle() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Left):
             next(items)
+
+
+READER_LEFT = """
+import os, sys
+from accord.cli import main
+from accord.training.optimizer import Weights
+import test_stop
+reader, writer = os.pipe()
+os.dup2(writer, 2)
+def leave():
+    os.close(reader)  # as `tee` does, which Ctrl-C ends as well
+    if int(sys.argv[1]):
+        os.kill(os.getpid(), int(sys.argv[1]))
+Weights.step = test_stop.after(5, Weights.step, leave)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("number, code", [(0, 0), *CODES.items()])
+def test_where_nobody_reads_what_it_says_any_more_it_goes_on_and_stops_all_the_same(
+    home: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", READER_LEFT, str(int(number)), *words({**options(home, tmp_path / "run")})]
+    assert subprocess.run(command, cwd=ROOT, env=environment).returncode == code
+    assert (tmp_path / "run" / "checkpoints" / f"step-0000000{5 if number else 8}").is_dir()

@@ -14,7 +14,8 @@ from test_loop import RANKED, RANKED_PAIRS, cut, moved, reference_of
 from test_preference_objectives import LABELS, THUMBS, compared, lengths, lent, term
 from torch import Tensor
 
-from accord.data.batches import Batch, micro_batches
+from accord.data.batches import Batch
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.mismatch import mismatched
 from accord.maths.f_divergence import DIVERGENCES

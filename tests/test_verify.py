@@ -155,6 +155,17 @@ def test_every_damaged_file_is_named_and_the_checkpoint_before_is_the_one_to_res
     assert "bring back a copy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "reference.safetensors"])
+def test_what_resuming_makes_again_is_no_reason_to_train_anew(home: Home, capsys: Any, name: str) -> None:
+    flip(home.path / "run" / name)
+    accord.verify(directory=home.path / "run")
+    assert "resume: a whole checkpoint is there, and what is damaged is made again" in capsys.readouterr().err
+    for place in (home.path / "run" / "checkpoints").glob("step-*"):
+        cut(place / "state.json")
+    accord.verify(directory=home.path / "run")
+    assert "bring back a copy" in capsys.readouterr().err
+
+
 def test_a_revision_comes_after_its_step(home: Home) -> None:
     shutil.copytree(home.path / LAST, home.path / f"{LAST}.1")
     shutil.copytree(home.path / LAST, home.path / f"{LAST}.10")

@@ -62,6 +62,13 @@ def test_a_loss_that_explodes_is_told_once_each_time() -> None:
     assert watched([*usual, 26.0, *wave(20), 26.0]) == [(16, loud), (37, loud)]
 
 
+def test_a_loss_that_explodes_within_the_first_ten_steps_is_told_at_the_tenth() -> None:
+    loud = "the loss was 0.6931"
+    assert watched([0.6931, *wave(30, level=40.0, size=25.0)]) == [(10, loud)]
+    assert watched([0.6931, 0.6, 40.0, 0.7, 40.0, 0.5, *wave(30)]) == []  # single batches that are hard
+    assert watched([0.6931, *wave(30, level=8.0)]) == []
+
+
 @pytest.mark.parametrize(
     "losses",
     [

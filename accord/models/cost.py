@@ -12,7 +12,8 @@ from typing import NamedTuple
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from accord.data.batches import Batch, Layout, micro_batches
+from accord.data.batches import Batch, Layout
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.models import flex
 from accord.models.attention import DENSE_TOKENS, families

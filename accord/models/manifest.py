@@ -56,13 +56,13 @@ def read(directory: Path, *, fix: str) -> dict[str, Any]:
     path = directory / NAME
     try:
         manifest = json.loads(_text(path, fix))
-        claimed = manifest.pop("self")
+        claimed, format_, _ = manifest.pop("self"), manifest["format"], manifest["files"].items()
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise IntegrityError("the manifest cannot be read", where=str(path), fix=fix) from None
     if _self(manifest) != claimed:
         raise IntegrityError("the manifest is not what was written (sha256)", where=str(path), fix=fix)
-    if manifest["format"] != FORMAT:
-        wanted = f"format {manifest['format']}, this version reads {FORMAT}"
+    if format_ != FORMAT:
+        wanted = f"format {format_}, this version reads {FORMAT}"
         raise IntegrityError(wanted, where=str(path), fix="use the version of Accord that wrote it")
     assert isinstance(manifest, dict)
     return manifest

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from accord.data.batches import Batch, micro_batches
+from accord.data.batches import Batch
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.maths.likelihood import sum_by_owner
 from accord.models.adapters import adapters_off

@@ -23,7 +23,10 @@ from accord.stages.session import Session
 from accord.training import checkpoint
 from accord.training.averaging import take
 
-ALL = 1 << 30  # of the kept weights, none is old: `tidy` knows which are needed
+WITHOUT = (
+    "bring back a copy, or resume with --load_best_model_at_end false --allow_change load_best_model_at_end "
+    "to save the last step instead"
+)
 
 
 @dataclass
@@ -93,7 +96,7 @@ def observe(session: Session, best: Best, step: int, figures: Evaluation) -> Non
     if gain > 0:
         best.step, best.value, best.evaluation = step, value, figures
         if options.load_best_model_at_end:
-            _keep(session, best)
+            _keep(session, best, figures)
 
 
 def _gain(options: BestOptions, value: float, so_far: float) -> float:
@@ -104,13 +107,14 @@ def _gain(options: BestOptions, value: float, so_far: float) -> float:
     return math.inf if math.isnan(so_far) else (value - so_far) * (1 if up else -1)
 
 
-def _keep(session: Session, best: Best) -> None:
+def _keep(session: Session, best: Best, figures: Evaluation) -> None:
     weights, place = session.begun.weights, session.folder.path / "best"
     with weights.averaged():
         tensors = {"weights": {name: master.detach() for name, master in weights.masters.items()}}
         # Once it is written there is no checkpoint under way: the next one waits for it.
         then = partial(tidy, session, replace(best))
-        session.saver.save(place, best.step, tensors, {}, run=session.folder.id, keep=ALL, then=then)
+        about = {"held": figures.to_json()}
+        session.saver.save(place, best.step, tensors, about, run=session.folder.id, keep=None, then=then)
 
 
 def tidy(session: Session, best: Best) -> None:
@@ -141,6 +145,16 @@ def _step(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
+def _is_of(path: Path, best: Best) -> bool:
+    """Whether these weights have the figures of the best step; one reached twice, with changes, has two kinds."""
+    assert best.evaluation is not None
+    try:
+        held = json.loads((path / checkpoint.STATE).read_text(encoding="utf-8"))["held"]
+    except (OSError, ValueError, KeyError, TypeError):  # damaged: loading it says how
+        return True
+    return json.dumps(held, sort_keys=True) == json.dumps(best.evaluation.to_json(), sort_keys=True)
+
+
 def choose(session: Session, best: Best, done: int) -> Evaluation | None:
     """After the last step, `done`: the model gets the weights of the best one; its figures.
 
@@ -150,10 +164,13 @@ def choose(session: Session, best: Best, done: int) -> Evaluation | None:
         return None
     session.saver.wait()
     weights, place = session.begun.weights, session.folder.path / "best"
-    named = sorted((path for path in place.glob("step-*") if _step(path) == best.step), key=lambda path: len(path.name))
+    named = sorted(path for path in place.glob("step-*") if _step(path) == best.step and _is_of(path, best))
     if not named:
-        raise IntegrityError(f"the weights of the best step, {best.step}, are gone", where=str(place), fix="train anew")
-    found = checkpoint.load(named[-1])  # a step that was reached twice has the same weights twice
+        raise IntegrityError(f"the weights of the best step, {best.step}, are gone", where=str(place), fix=WITHOUT)
+    try:
+        found = checkpoint.load(named[-1])  # a step that was reached twice in the same way has the same weights twice
+    except IntegrityError as error:
+        raise IntegrityError(error.what, where=error.where, fix=WITHOUT) from error
     weights.average = None
     take(weights.masters, found.tensors("weights"))
     weights.publish()

@@ -25,6 +25,7 @@ from accord.stages.resuming import (
     computing,
     differences,
     entries_of,
+    leaves_best,
     not_allowed,
     started_with,
     tell_changes,
@@ -100,7 +101,7 @@ class Entered:
 
     def check_end(self, total: int) -> None:
         """InputError where the run, of `total` steps by its options, has nothing left to do, and it had before."""
-        if total > self.step or (total == self.step and not self.changes):
+        if total > self.step or (total == self.step and all(map(leaves_best, self.changes))):
             return
         what = f"{self.step} steps are done, and with these options the run has {total}"
         fix = "more --max_steps or --num_train_epochs, or the options that the run began with"

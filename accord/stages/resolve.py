@@ -5,9 +5,11 @@ its option; nothing else is converted. What comes later wins: defaults, file, ar
 """
 
 import reprlib
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import TypeVar
 
 import yaml
@@ -48,7 +50,19 @@ def load(
     """
     given = read_yaml(file) if file is not None else {}
     given |= {key: Given(value) for key, value in (arguments or {}).items()}
-    return resolved(config_class, given, where=where, objects=objects)
+    config = resolved(config_class, given, where=where, objects=objects)
+    if file is not None and "output_dir" not in (arguments or {}):
+        _check_at_home(flat(config), Path(file))
+    return config
+
+
+def _check_at_home(options: Mapping[str, object], file: Path) -> None:
+    """InputError where a run is to be resumed by its own run.yaml, and was moved: where it was, another would begin."""
+    here, there = file.parent, Path(str(options.get("output_dir")))
+    is_of_run = file.name == "run.yaml" and (here / "run.json").is_file()
+    if options.get("resume") is True and is_of_run and not (there / "run.json").exists():
+        what = f"the run in {here} was moved: its output_dir, {there}, holds no run"
+        raise InputError(what, where=str(file), fix=f"add --output_dir {shlex.quote(str(here))}")
 
 
 def resolved(

@@ -129,13 +129,18 @@ def check_changes(
     found: Sequence[Change], config: TrainingConfig, step: int, entries: Sequence[Entry], where: str
 ) -> None:
     """InputError where options differ that must not, or were not allowed to: now, or at this step before."""
-    stay = [change for change in found if change.key in STAYS]
+    stay = [change for change in found if change.key in STAYS and not leaves_best(change)]
     if step and stay:
         reasons = "; ".join(f"{change}: {STAYS[change.key]}" for change in stay)
         fix = "resume with the same, or begin another run from the model of this one"
         raise InputError(f"no run goes on with this changed: {reasons}", where=where, fix=fix)
     if left := not_allowed(found, config, step, entries):
         raise refused(left, config, where)
+
+
+def leaves_best(change: Change) -> bool:
+    """Whether the last step's weights are to be saved instead of the best one's: a checkpoint has those."""
+    return change.key == "load_best_model_at_end" and change.now is False
 
 
 def not_allowed(found: Sequence[Change], config: TrainingConfig, step: int, entries: Sequence[Entry]) -> list[Change]:

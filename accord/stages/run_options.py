@@ -71,7 +71,7 @@ class RunOptions(Options):
     @model_validator(mode="after")
     def changes_of_something(self) -> Self:
         if self.allow_change and not self.resume:
-            raise Conflict("allow_change", "changes of what, as no run is resumed?", "give resume, or leave it out")
+            raise Conflict("allow_change", "only for a run that is resumed", "add --resume, or leave it out")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from accord.errors import InputError
 from accord.stages.commands import COMMANDS
 from accord.stages.config import RunsConfig
 from accord.stages.resolve import OBJECT
-from accord.stages.tables import show, sized, written
+from accord.stages.tables import show, sized, visible, written
 from accord.training.lock import held_by
 
 DEPTH = 5  # folders below the directory given: runs/sweep/values of a run, and room above
@@ -54,7 +55,7 @@ def run(config: RunsConfig, given: Mapping[str, object]) -> list[dict[str, Any]]
     show([_shown(row, directory) for row in rows], title=f"{len(rows)} run{'s' * (len(rows) > 1)} in {directory}")
     for row in rows:
         for line in _below(row):
-            print(line)
+            print(visible(line))
     return rows
 
 
@@ -65,7 +66,7 @@ def folders(directory: Path, depth: int = DEPTH) -> Iterator[Path]:
             found = sorted((entry for entry in entries), key=lambda entry: entry.name)
     except OSError:  # another user's, or gone meanwhile
         return
-    is_run = any(entry.name == "run.json" for entry in found)
+    is_run = any(entry.name == "run.json" and entry.is_file(follow_symlinks=False) for entry in found)
     if is_run:
         yield directory
     for entry in found:
@@ -107,7 +108,8 @@ def _about(folder: Path) -> tuple[dict[str, Any], str | None]:
     """What run.json says, and what is wrong with it."""
     try:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if not isinstance(about, dict) or about.get("command") not in COMMANDS or not isinstance(about.get("id"), str):
+        known = isinstance(about, dict) and isinstance(about.get("command"), str) and about["command"] in COMMANDS
+        if not known or not isinstance(about.get("id"), str):
             raise ValueError("not what Accord writes")
         return about, None
     except (OSError, ValueError, RecursionError) as error:
@@ -126,10 +128,11 @@ def _state(folder: Path, ended: Mapping[str, Any], damage: str | None) -> tuple[
 
 
 def _last_holder(folder: Path) -> str:
-    try:
-        return (folder / "run.lock").read_text(encoding="utf-8").strip() or "no process is named"
-    except (OSError, ValueError):
-        return "no process is named"
+    place = folder / "run.lock"
+    with suppress(OSError, ValueError):
+        if place.is_file() and (text := place.read_text(encoding="utf-8").strip()):
+            return text
+    return "no process is named"
 
 
 def _last_figures(metrics: Path) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _last_figures(metrics: Path) -> dict[str, Any]:
         try:
             line = json.loads(text)
             new = {key: line[key] for key in missing if key in line}
-        except (ValueError, TypeError):  # damaged: `accord verify` says so
+        except (ValueError, TypeError, RecursionError):  # damaged: `accord verify` says so
             continue
         found |= new
         missing = {key: name for key, name in missing.items() if key not in new}
@@ -153,6 +156,8 @@ def _last_figures(metrics: Path) -> dict[str, Any]:
 
 def _backwards(path: Path) -> Iterator[bytes]:
     """The whole lines of a file, the last one first, read in blocks from its end."""
+    if not path.is_file():  # a pipe would be waited for
+        return
     try:
         with path.open("rb") as file:
             place, rest = file.seek(0, os.SEEK_END), b""
@@ -203,6 +208,8 @@ def _again(folder: Path, about: Mapping[str, Any], ended: Mapping[str, Any]) -> 
     """What continues a run from the directory that we are in. Its paths are those of where it was begun."""
     options = folder / "run.yaml"
     try:
+        if not options.is_file():  # a pipe would be waited for
+            raise FileNotFoundError
         lines = options.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return Again(None, "it has no run.yaml: it ended before its first step, and can be begun anew")
@@ -230,7 +237,7 @@ def _output(lines: list[str]) -> str:
     try:
         line = next(line for line in lines if line.startswith("output_dir: "))
         return str(yaml.safe_load(line)["output_dir"])
-    except (StopIteration, yaml.YAMLError, TypeError, KeyError):
+    except (StopIteration, yaml.YAMLError, TypeError, KeyError, RecursionError):
         return ""
 
 
@@ -267,8 +274,11 @@ def _figure(value: object) -> str:
 
 def _number(value: object) -> float | None:
     """A number as one, anything else as None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with suppress(OverflowError):
+        return float(value) if math.isfinite(value) else None
+    return None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

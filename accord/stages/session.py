@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from accord.data.batches import Batch, micro_batches
+from accord.data.batches import Batch
+from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids
 from accord.models.experts import check_balance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from accord.stages.best import ALL, Best, tidy
+from accord.stages.best import Best, tidy
 from accord.stages.entering import CHECKPOINTS
 from accord.stages.evaluation import Evaluation
 from accord.stages.resuming import options_of
@@ -14,6 +14,8 @@ from accord.stages.setup import say
 from accord.training import checkpoint
 from accord.training.watch import Watch
 from accord.training.window import Window
+
+ALL = 1 << 30  # checkpoints that are kept; more than a run has
 
 
 @dataclass
@@ -103,7 +105,11 @@ def resume(session: Session) -> State:
 
 
 def _go_on(session: Session, lines: Mapping[str, int]) -> None:
-    """Nothing refuses any more: the folder is that of a run that goes on, with so many lines in its logs."""
+    """The last that may refuse, then the folder is that of a run that goes on, with so many lines in its logs."""
+    gone = session.folder.missing(lines)
     session.begun.entered.go_on()
+    for name, count in gone.items():
+        place = session.folder.path / name
+        say(f"warning: {count} of {lines[name]} lines that the checkpoint counts are gone from {place}")
     session.folder.take_back(lines)
     checkpoint.sweep(session.folder.path / CHECKPOINTS)

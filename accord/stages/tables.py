@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from accord.errors import StorageError
+
+WIDE = 10_000  # characters; more than any row has
+SHORT = 13  # characters; what is no longer, as "stopped (143)", is not folded
 
 
 def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None = None) -> None:
     """One line a row, columns by the keys of the first. where: as `written`."""
     if written(rows, where):
         return
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(visible(title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in rows[0] if rows else ():
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(Text(visible(_cell(value))) for value in row.values()))
+    console = Console()
+    wide = console.options.update(width=WIDE)
+    if (needed := Measurement.get(console, wide, table).maximum) > console.width:
+        if not console.is_terminal and "COLUMNS" not in os.environ:  # what reads a pipe goes by lines: none is folded
+            console.width = needed
+        else:
+            _draw_together(table, console)
+    console.print(table)
+
+
+def _draw_together(table: Table, console: Console) -> None:
+    """Less room between the columns, and of them only the long ones are folded."""
+    table.padding = (0, 1, 0, 0)
+    for column in table.columns:
+        longest = max(Text(str(cell)).cell_len for cell in (column.header, *column.cells))
+        column.min_width = longest if longest <= SHORT else None
 
 
 def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | None) -> bool:
     """Writes rows, or one object, as JSON to a file, or for - to standard output: then True, as nothing else is to be
     there."""
     text = json.dumps(rows if isinstance(rows, Mapping) else list(rows), indent=2, ensure_ascii=False)
+    text = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
     if where == "-":
         print(text)
         return True
@@ -40,6 +63,11 @@ def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | 
             what = f"cannot be written ({error.strerror or error})"
             raise StorageError(what, where=where, fix="give a file that can be written to") from error
     return False
+
+
+def visible(text: str) -> str:
+    """The text with escapes in the place of what a terminal would obey or cannot show, as names of files may have."""
+    return "".join(repr(one)[1:-1] if unicodedata.category(one) in ("Cc", "Cf", "Cs") else one for one in text)
 
 
 def sized(count: float) -> str:

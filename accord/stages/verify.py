@@ -20,9 +20,10 @@ from rich.table import Column
 
 from accord.errors import InputError, IntegrityError
 from accord.stages.config import VerifyConfig
-from accord.stages.tables import sized, written
+from accord.stages.tables import sized, visible, written
 from accord.stages.things import KEPT_REFERENCE, KEPT_TOKENS, STEP, Thing, things, why
 
+MADE_AGAIN = {"checkpoint", "model", "reference"}  # what a run that is resumed writes anew
 TICK = 0.2  # seconds between two states of the bar
 TELLING = 100_000_000  # bytes from which on a rate is one of reading, and not of starting
 
@@ -166,18 +167,28 @@ def _fix(verified: Verified) -> str:
         return "nothing to do: what a cache has damaged is computed anew"
     if kinds == {"checkpoint"} and verified.resumes and all(one["checkpoint"] for one in verified.resumes):
         return "resume: it goes on from the newest one that is whole"
+    if kinds <= MADE_AGAIN and all(
+        _made_again(thing["path"], verified) for thing in verified.things if thing["damage"]
+    ):
+        return "resume: a whole checkpoint is there, and what is damaged is made again from it"
     return "bring back a copy, or train anew"
+
+
+def _made_again(path: str, verified: Verified) -> bool:
+    """Whether it lies in a run that has a whole checkpoint."""
+    return any(one["checkpoint"] and Path(path).is_relative_to(one["run"]) for one in verified.resumes)
 
 
 def _print(verified: Verified) -> None:
     for thing in verified.things:
         state = "damaged" if thing["damage"] else "ok"
-        print(f"{state:8} {thing['kind']:14} {thing['path']}")
+        print(visible(f"{state:8} {thing['kind']:14} {thing['path']}"))
         for one in thing["damage"]:
-            print(f"           {one}")
+            print(visible(f"           {one}"))
     for resume in verified.resumes:
         taken = resume["checkpoint"]
-        print(f"--resume in {resume['run']} " + (f"takes {Path(taken).name}" if taken else "finds no checkpoint"))
+        found = f"takes {Path(taken).name}" if taken else "finds no checkpoint"
+        print(visible(f"--resume in {resume['run']} {found}"))
     how = f"{sized(verified.bytes)} in {verified.seconds:.1f} s"
     if verified.bytes > TELLING:
         how += f", {sized(verified.bytes / verified.seconds)}/s"

@@ -6,13 +6,14 @@ The manifest is written last; it names every other file with its size and sha256
 final name and with a manifest that holds. Nothing is ever overwritten and nothing is pickled.
 """
 
+import errno
 import json
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +70,7 @@ def save(
     state: Mapping[str, Any],
     *,
     run: str,
-    keep: int = 2,
+    keep: int | None = 2,
     about: Mapping[str, Any] | None = None,
     counts_on: Iterable[Path] = (),
 ) -> Path:
@@ -78,8 +79,8 @@ def save(
     tensors: file name without suffix -> name -> tensor. state, about: what JSON can hold; `about` is in the manifest.
     run: the run's id. counts_on: files elsewhere that the state speaks of; those that are there are on the disk before
     the checkpoint counts. Afterwards the newest `keep` (at least 2) stay; older ones, and ones of later steps that the
-    run has gone back behind, are removed. StorageError where the disk is full or not writable: what was there before
-    is untouched.
+    run has gone back behind, are removed; None: nothing is. StorageError where the disk is full or not writable: what
+    was there before is untouched.
     """
     data = json.dumps(state).encode()  # with NaN and Infinity: a figure that is one is no reason to lose the rest
     # Compared as text, in which a NaN equals itself.
@@ -100,7 +101,8 @@ def save(
         path = _final(directory, step)
         os.rename(aside, path)
         sync(directory)
-    _rotate(directory, path, max(keep, 2))
+    if keep is not None:
+        _rotate(directory, path, max(keep, 2))
     return path
 
 
@@ -146,11 +148,16 @@ def sweep(directory: Path) -> list[Path]:
     """Removes what killed saves left behind, and names it. Only for the process that owns the run."""
     left = sorted(directory.glob(".tmp-*"))
     for path in left:
-        shutil.rmtree(path)
+        _discard(path)
     return left
 
 
 OTHER = "resume from another checkpoint"
+# What helps where more room does not.
+WAYS = {
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
+}
 
 
 @contextmanager
@@ -162,7 +169,8 @@ def _storage(directory: Path, aside: Path, *, needed: int) -> Iterator[None]:
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         what = f"cannot save a checkpoint ({told(error)}): {needed} bytes needed, {free(directory)} free"
-        fix = "make room and resume; the checkpoints before this one are untouched"
+        way = WAYS.get(error.errno or 0, "make room")
+        fix = f"{way} and resume; the checkpoints before this one are untouched"
         raise StorageError(what, where=str(directory), fix=fix) from error
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -200,8 +208,17 @@ def _rotate(directory: Path, latest: Path, keep: int) -> None:
 def _remove(path: Path) -> None:
     """First out of sight by a rename, so that a kill in between leaves no half of a checkpoint under a final name."""
     aside = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex}")
-    os.rename(path, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):  # gone meanwhile, or not ours to move: the new one counts all the same
+        os.rename(path, aside)
+        _discard(aside)
+
+
+def _discard(path: Path) -> None:
+    """Of a link, or of a file that somebody put there, only that itself."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _ordered(directory: Path) -> list[Path]:

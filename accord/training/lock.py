@@ -32,8 +32,10 @@ def take(folder: Path) -> TextIO:
 
 def held_by(folder: Path) -> str | None:
     """Who has the run folder now, as its lock says; None where no process has it."""
+    if not (folder / NAME).is_file():  # a pipe would be waited for
+        return None
     try:
-        with open(folder / NAME, encoding="utf-8") as lock:
+        with open(folder / NAME, encoding="utf-8", errors="replace") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -15,8 +16,23 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
+from accord.training.stop import to_nowhere
+
 WINDOW = 50  # steps over which rates are taken
 TOLD = 1000  # rows between two numbers of a reading
+
+
+class Screen(Console):
+    """Standard error. Where nobody reads it any more, nothing ends by that."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """What comes later, from wherever, is not written at all."""
+        self.quiet = True
+        with suppress(OSError):  # no descriptor is behind it
+            to_nowhere(self.file.fileno())
 
 
 class Tick(NamedTuple):
@@ -45,7 +61,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.total, self.step, self.unit = name, total, start, unit
-        self.console = console or Console(stderr=True)
+        self.console = console or Screen()
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal and not os.environ.get("CI")
         self.clock = clock
         self.ticks = deque([Tick(clock(), 0, 0, start)], maxlen=WINDOW + 1)
@@ -75,8 +91,9 @@ class Progress:
             self.print(f"{self.name} {self.unit} {self.text}")
 
     def print(self, text: str) -> None:
-        """A line of text; a bar stays below it."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """A line of text; a bar stays below it. Where it cannot be written, as to a full disk, it is lost."""
+        with suppress(OSError):
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def rates(self) -> tuple[float, float]:
         """(groups, tokens) per second over the last steps."""
@@ -111,7 +128,7 @@ class Waiting:
 
     def __init__(self, name: str, *, console: Console | None = None) -> None:
         self._name, self._began = escape(name), time.monotonic()
-        self._status = (console or Console(stderr=True)).status(f"reading {self._name}")
+        self._status = (console or Screen()).status(f"reading {self._name}")
 
     def __enter__(self) -> Self:
         self._status.start()

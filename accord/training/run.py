@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from accord.errors import InputError, StorageError
+from accord.errors import InputError, IntegrityError, StorageError
 from accord.models.writing import sync
 from accord.training import curves, lock, trackers
 from accord.training.ended import ending
@@ -31,6 +31,7 @@ OF_ITS_START = {"run.json", lock.NAME, "run.yaml", "data_report.json"}
 BEFORE_STEP_1 = {
     "samples.jsonl", "metrics.jsonl", "trackers.json", "tensorboard", "reference.safetensors", "diverged.json",
 }  # fmt: skip
+LOGS = ("metrics.jsonl", "samples.jsonl")
 CHANGE = ("step", "key", "was", "is", "time")  # steps done then; seconds since 1970
 
 
@@ -157,14 +158,30 @@ class RunFolder:
 
     def marks(self) -> dict[str, int]:
         """How many lines metrics.jsonl and samples.jsonl have: for a checkpoint, so that `take_back` returns to it."""
-        return {name: len(self._lines(name)) for name in ("metrics.jsonl", "samples.jsonl")}
+        return {name: len(self._texts(name)) for name in LOGS}
+
+    def missing(self, marks: Mapping[str, int]) -> dict[str, int]:
+        """Before resuming: file -> how many of the lines that `marks` counts are gone, where some are.
+
+        IntegrityError where one of them is not what was written.
+        """
+        gone = {name: count - len(self._lines(name, count)) for name, count in marks.items()}
+        return {name: count for name, count in gone.items() if count}
 
     def take_back(self, marks: Mapping[str, int]) -> None:
         """Before resuming: removes the lines written since `marks`, all where it names none, and a half-written one."""
-        self._reached = max((line["step"] for line in self.metrics()), default=0)
-        for name in ("metrics.jsonl", "samples.jsonl"):
-            kept = self._lines(name)[: marks.get(name, 0)]
+        self._reached = self._last_step()
+        for name in LOGS:
+            kept = self._lines(name, marks.get(name, 0))
             self.write_text(name, "".join(_line(line) for line in kept))
+
+    def _last_step(self) -> int:
+        """The last one logged; a power cut may have left zeros in the place of lines that no checkpoint counts."""
+        steps = [0]
+        for text in self._texts("metrics.jsonl"):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                steps.append(int(json.loads(text)["step"]))
+        return max(steps)
 
     def report(
         self,
@@ -261,12 +278,17 @@ class RunFolder:
         with _storage(self.path / name), open(self.path / name, "a", encoding="utf-8") as file:
             file.writelines(map(_line, lines))
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
+    def _lines(self, name: str, most: int | None = None) -> list[dict[str, Any]]:
+        """The first `most` lines. IntegrityError where one is not what was written."""
+        texts = self._texts(name)[:most]
+        return [_read_line(text, f"{self.path / name}:{number}") for number, text in enumerate(texts, 1)]
+
+    def _texts(self, name: str) -> list[bytes]:
         file = self.path / name
         if not file.exists():
             return []
         # A killed process may leave a last line without its line break, cut within a character.
-        return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+        return file.read_bytes().split(b"\n")[:-1]
 
 
 def _check_writable(path: Path) -> None:
@@ -277,6 +299,16 @@ def _check_writable(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _read_line(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        line: dict[str, Any] = json.loads(text)
+        int(line["step"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        fix = "bring back a copy of the file, or remove the line: only curves and tables are made of it"
+        raise IntegrityError("not what was written", where=where, fix=fix) from error
+    return line
 
 
 def _line(value: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ class Saver:
         state: Mapping[str, Any],
         *,
         run: str,
-        keep: int = 2,
+        keep: int | None = 2,
         about: Mapping[str, Any] | None = None,
         counts_on: Iterable[Path] = (),
         then: Callable[[], None] | None = None,

@@ -58,5 +58,17 @@ class Stop:
         _tell(f"{name}: the step is finished and saved first; a second one leaves at once")
 
 
+def to_nowhere(descriptor: int) -> None:
+    """What is written there from now on is lost, and fails no more: nobody reads it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 def _tell(line: str) -> None:
-    os.write(2, f"\n{line}\n".encode())
+    try:
+        os.write(2, f"\n{line}\n".encode())
+    except BrokenPipeError:  # Ctrl-C ends the program that reads the output, too
+        to_nowhere(2)
+    except OSError:  # no room on the disk: no reason not to save
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any, NamedTuple
 
 STEPS = 20  # in a row: a gradient that is 0 as long is dead, a loss that is the same stands still
@@ -74,6 +75,8 @@ class Watch:
     def _explodes(self, step: int, loss: float) -> None:
         if len(self._first) < FIRST:
             self._first.append(loss)
+            if len(self._first) == FIRST:
+                self._exploded_at_once(step)
             return
         usual = max(self._first)
         if loss <= TIMES * max(usual, FLOOR):
@@ -83,6 +86,14 @@ class Watch:
             what = f"the loss is {loss:.6g}, and was {usual:.6g} at most in the first {FIRST} steps: if it stays so, "
             self._warn(step, what + "begin again with a lower learning_rate")
         self._calm = 0
+
+    def _exploded_at_once(self, step: int) -> None:
+        """Whether the first steps themselves are no measure of what is usual: their median, as batches differ."""
+        first, middle = self._first[0], median(self._first[1:])
+        if middle > TIMES * max(first, FLOOR):
+            what = f"the loss was {first:.6g} in the first step and is about {middle:.6g} since: begin again with a "
+            self._warn(step, what + "lower learning_rate, or more warmup_steps")
+            self._calm = 0
 
     def _warn(self, step: int, what: str) -> None:
         self.warnings.append(Remark(step, what))

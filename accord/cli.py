@@ -95,7 +95,8 @@ def run(chosen: Chosen) -> int:
 def ending(error: BaseException) -> str:
     """The line that a failure ends with: `error[CODE] where: what: fix`."""
     if isinstance(error, KeyboardInterrupt):
-        text = "terminated" if isinstance(error, Terminated) else "interrupted"
+        what = "terminated" if isinstance(error, Terminated) else "interrupted"
+        text = f"{what}: nothing is left half-written: repeat the command, with --resume where its run had begun"
     elif isinstance(error, AccordError):
         text = str(error)
     elif ran_out_of_memory(error):

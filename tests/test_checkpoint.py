@@ -125,6 +125,15 @@ def test_files_that_do_not_belong_are_refused(tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
+def test_a_checkpoint_under_the_name_of_another_step_is_not_taken(tmp_path: Path) -> None:
+    older, newer = save(tmp_path, 10, 20)
+    shutil.rmtree(newer)
+    shutil.copytree(older, newer)
+    newest, skipped = checkpoint.newest(tmp_path)
+    assert newest is not None and newest.path == older
+    assert "holds step 10, and not what its name says" in skipped[0].reason
+
+
 def test_a_path_that_is_no_checkpoint_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name in ("absent", "file"):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import accord
 from accord.cli import main
-from accord.stages import training
+from accord.stages import conditions, training
 from accord.stages.session import Session
 from accord.stages.state import State, save_checkpoint
 from accord.training import checkpoint
@@ -151,7 +151,7 @@ def test_run_yaml_repeats_the_run_and_not_its_resuming(killed: dict[str, Any]) -
 
 REFUSED = {
     "unknown": ({"allow_change": ["learning_rat"]}, r"did you mean 'learning_rate'"),
-    "without resume": ({"allow_change": ["beta"], "resume": False}, r"allow_change: .*give resume"),
+    "without resume": ({"allow_change": ["beta"], "resume": False}, r"allow_change: only for a run that is resumed: add --resume"),
     "optimizer": (
         {"optimizer": "sgd", "allow_change": ["optimizer"]},
         r"optimizer was adamw, is sgd: the checkpoint holds the state of the other one",
@@ -207,6 +207,34 @@ def test_a_constant_schedule_may_be_longer_where_no_rate_depends_on_it(
     else:
         with pytest.raises(accord.InputError, match=r"max_steps was 4, is 5 .*warmup_steps 0\.25"):
             accord.sft(**longer)
+
+
+def test_a_longer_run_makes_up_for_the_evaluation_that_its_end_had_put_off(home: Home, tmp_path: Path) -> None:
+    """At step 4 the shorter run ends, and is evaluated after its last checkpoint; a longer one has that at step 4."""
+    how = {"validation": 0.2, "eval_steps": 2, "save_steps": 2, "load_best_model_at_end": True, "samples": 0}
+    how |= {"lr_scheduler_type": "constant", "logging_steps": 1}
+    short = {**home.options("dpo", "unused"), **how, "output_dir": tmp_path / "run", "max_steps": 4}
+    accord.dpo(**short)
+    accord.dpo(**{**short, "max_steps": 8}, resume=True)
+    accord.dpo(**{**short, "max_steps": 8, "output_dir": tmp_path / "whole"})
+    found = [
+        {line["step"]: line["eval_loss"] for line in lines(tmp_path / name / "metrics.jsonl") if "eval_loss" in line}
+        for name in ("run", "whole")
+    ]
+    assert found[0] == found[1] and list(found[0]) == [0, 2, 4, 6, 8]
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_checkpoint_of_another_version_is_said_to_be_one(
+    killed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "STATE", conditions.STATE + 1)
+    before = files(killed["output_dir"])
+    with pytest.raises(accord.InputError, match=r"was written by accord .* cannot read: resume with that version"):
+        accord.dpo(**killed)
+    assert files(killed["output_dir"]) == before
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_sigterm_while_data_are_read_leaves_nothing(
     stop = after(1, intake.Preparation.of, lambda: os.kill(os.getpid(), signal.SIGTERM))
     monkeypatch.setattr(intake.Preparation, "of", stop)
     assert main(words(options(home, tmp_path / "run"))) == 143
-    assert capsys.readouterr().err.splitlines()[-1] == "error[143] terminated"
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error[143] terminated: ")
     assert not (tmp_path / "run").exists()
 
 

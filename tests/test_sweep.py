@@ -137,7 +137,7 @@ def test_a_done_run_of_other_options_is_not_taken_for_this_one(stage: Stage, tmp
     (tmp_path / "out" / "beta=0.3" / "run.yaml").write_text("beta: 0.3\nlearning_rate: 5.0\n")
     assert run(tmp_path) == 2
     rows = json.loads((tmp_path / "out" / "sweep.json").read_text())
-    assert "was started with other options" in rows[1]["error"] and not rows[0]["error"]
+    assert "was trained with other options" in rows[1]["error"] and not rows[0]["error"]
 
 
 def test_a_dry_run_lists_and_makes_none(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,3 +107,12 @@ def test_losses_of_every_size_and_sign_train_without_a_word(name: str) -> None:
     steps = list(fit(LanguageModel(network), [step] * 24, weights, lambda _: 2e-3, watch=watch, **how))
     assert (watch.warnings, watch.zeros) == ([], 0)
     assert steps[-1].loss < steps[0].loss
+
+
+def test_a_held_out_loss_that_is_no_number_is_said_once_each_time_it_begins() -> None:
+    watch = Watch()
+    assert [watch.hear(step, loss) for step, loss in enumerate([1.0, math.nan, math.nan, 2.0, math.inf])] == [
+        False, True, False, False, True,
+    ]  # fmt: skip
+    assert [remark.step for remark in watch.warnings] == [1, 4]
+    assert Watch(watch.to_json()).hear(5, math.nan) is False

@@ -17,6 +17,7 @@ from accord.errors import InputError
 from accord.stages.setup import Machine, say
 
 WORLD = 1  # processes
+STATE = 1  # counts up where a checkpoint's state.json gets other keys
 
 
 def conditions(place: Machine) -> dict[str, Any]:
@@ -29,11 +30,18 @@ def conditions(place: Machine) -> dict[str, Any]:
         "device": _device(place.device),
         "threads": torch.get_num_threads(),
         "world": WORLD,
+        "state": STATE,
     }
 
 
 def check_conditions(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
-    """Says what is not as it was when the checkpoint `where` was written. InputError: another number of processes."""
+    """Says what is not as it was when the checkpoint `where` was written.
+
+    InputError: another number of processes, or a version of Accord that wrote other checkpoints.
+    """
+    if before.get("state") != now["state"]:
+        what = f"was written by {before.get('code', 'another version')}, whose checkpoints {now['code']} cannot read"
+        raise InputError(what, where=str(where), fix="resume with that version, or train anew in another --output_dir")
     if before["world"] != now["world"]:
         raise InputError(
             f"world was {before['world']}, is {now['world']} (processes that train together)",

@@ -191,7 +191,8 @@ def _named(path: Path) -> Newest:
     """A checkpoint; or, of a folder of them or a run folder, the newest one that verifies."""
     fix = "a checkpoint, the folder of checkpoints, or a run folder; --resume alone takes the newest"
     if not path.is_dir():
-        raise InputError("no such directory", where=f"--resume {path}", fix=fix)
+        what = "is a file" if path.is_file() else "no such directory"
+        raise InputError(what, where=f"--resume {path}", fix=fix)
     if checkpoint.NAME.fullmatch(path.resolve().name):
         return Newest(checkpoint.load(path), ())
     place = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path

@@ -111,7 +111,7 @@ def refused(found: Sequence[Change], config: TrainingConfig, where: str) -> Inpu
         what += f" (the learning rates of this schedule follow the number of steps: {reason})"
     keys = ",".join(change.key for change in found)
     return InputError(
-        f"the run was started with other options: {what}",
+        f"the run was trained with other options: {what}",
         where=where,
         fix=f"resume with the same, or with --allow_change {keys} to go on with these, or take another --output_dir",
     )

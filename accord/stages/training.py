@@ -87,6 +87,8 @@ def _last_figures(session: Session, state: State) -> Evaluation | None:
 
 def _log(session: Session, state: State, train: Mapping[str, float], held: Evaluation | None) -> bool:
     """One line of metrics for the folder, the trackers and the callbacks; False where one of these ends the run."""
+    if held is not None and state.watch.hear(state.done, held.estimates["loss"].mean):
+        say(f"warning: {state.watch.news()[-1]}")
     epoch = state.done / session.course.per_epoch
     line = session.folder.log(state.done, epoch, train, held.flat() if held else {})
     return go_on(session.begun.callbacks, line)
@@ -120,8 +122,10 @@ def _steps(session: Session, state: State) -> str | None:
         if state.pending:
             state.pending = False
             ended = _due(session, state, progress)
-            if ended is not None:
-                return ended
+        elif _is_missing(session, state):
+            ended = _make_up(session, state)
+        if ended is not None:
+            return ended
         results = fit(
             session.begun.model,
             steps,
@@ -139,6 +143,20 @@ def _steps(session: Session, state: State) -> str | None:
             if ended is not None:
                 return ended
     return None
+
+
+def _is_missing(session: Session, state: State) -> bool:
+    """Whether the evaluation after the last step done was left to the end, where the run is longer now."""
+    due = session.begun.data.held and is_due(session.config.run.eval_steps, state.done, session.course.per_epoch)
+    return bool(due and 0 < state.done < session.total and state.best.seen != state.done)
+
+
+def _make_up(session: Session, state: State) -> str | None:
+    """Makes it; why the training ends with it, where it does."""
+    figures = held_out(session)
+    observe(session, state.best, state.done, figures)
+    ended = patience_ended(session.config.best, state.best)
+    return ended if _log(session, state, {}, figures) else ended or BY_CALLBACK
 
 
 def _count(session: Session, state: State, result: StepResult, progress: Progress) -> None:
@@ -200,7 +218,7 @@ def stopped(session: Session, state: State) -> Stopped:
     assert session.stop.signal is not None
     what = f"stopped by {session.stop.signal.name} "
     what += f"after step {state.done} of {session.total}, which is saved" if state.done else "before the first step"
-    again = "--resume goes on from there" if state.done else "--resume starts it anew"
+    again = "--resume (in Python resume=True) " + ("goes on from there" if state.done else "starts it anew")
     return Stopped(session.stop.signal, what, where=str(session.folder.path), fix=again)
 
 

@@ -118,6 +118,9 @@ def load(path: Path) -> Checkpoint:
         _check_files(path, held["files"])
         manifest.check_bytes(path, held["files"], fix=OTHER)
         state = json.loads((path / STATE).read_text())
+        named = NAME.fullmatch(path.name)
+        if named is not None and int(named[1]) != held["step"]:
+            raise IntegrityError(f"holds step {held['step']}, and not what its name says", where=str(path), fix=OTHER)
     except OSError as error:
         raise IntegrityError(f"cannot be read: {error}", where=str(path), fix=OTHER) from error
     files = tuple(sorted(name.removesuffix(".safetensors") for name in held["files"] if name != STATE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import median
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ class Watch:
         self._equal: int = saved.get("equal", 0)  # how many these are
         self._first: list[float] = list(saved.get("first", ()))  # the run's first losses
         self._calm: int = saved.get("calm", STEPS)  # steps in a row within the limit
+        self._held_is_finite: bool = saved.get("held_is_finite", True)
         self._told = len(self.warnings)
 
     def to_json(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ class Watch:
             "equal": self._equal,
             "first": self._first,
             "calm": self._calm,
+            "held_is_finite": self._held_is_finite,
         }
 
     @property
@@ -57,6 +60,14 @@ class Watch:
         self.zeros = self.zeros + 1 if grad_norm == 0 else 0
         self._stands_still(step, loss)
         self._explodes(step, loss)
+
+    def hear(self, step: int, held_loss: float) -> bool:
+        """The held-out loss after a step; True where that begins to be no finite number, which is a warning."""
+        was_finite, self._held_is_finite = self._held_is_finite, math.isfinite(held_loss)
+        if was_finite and not self._held_is_finite:
+            what = f"the held-out loss is {held_loss:g}: some held-out text has a probability that is no number, and "
+            self._warn(step, what + "no best step can be told: accord logprobs shows which")
+        return was_finite and not self._held_is_finite
 
     def news(self) -> list[Remark]:
         """The warnings since the last call."""

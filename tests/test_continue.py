@@ -151,7 +151,7 @@ def test_run_yaml_repeats_the_run_and_not_its_resuming(killed: dict[str, Any]) -
 
 REFUSED = {
     "unknown": ({"allow_change": ["learning_rat"]}, r"did you mean 'learning_rate'"),
-    "without resume": ({"allow_change": ["beta"], "resume": False}, r"allow_change: only for a run that is resumed: add --resume"),
+    "without resume": ({"allow_change": ["beta"], "resume": False}, r"only for a run that is resumed: add --resume"),
     "optimizer": (
         {"optimizer": "sgd", "allow_change": ["optimizer"]},
         r"optimizer was adamw, is sgd: the checkpoint holds the state of the other one",

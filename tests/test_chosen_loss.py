@@ -165,7 +165,7 @@ def test_a_loss_by_its_command_is_the_same_as_by_its_name(model: Path, data: Pat
 def test_a_model_card_names_the_loss(options: dict[str, Any], title: str) -> None:
     config = load(DpoConfig, arguments={"model": "m", "data": "d.jsonl", "output_dir": "o", **options})
     summary = {"data": {"report": "", "fingerprint": ""}, "train_groups": 1, "held_out_groups": 0, "steps": 1}
-    summary |= {"seconds": 1.0, "held_out": {}, "layout": "rows"}
+    summary |= {"seconds": 1.0, "held_out": {}, "layout": "rows", "changes": []}
     assert title in model_card("dpo", config, summary).splitlines()
 
 

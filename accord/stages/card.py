@@ -45,6 +45,7 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             "",
             *_results(summary),
             "",
+            *_changes(summary),
             "## Use",
             "",
             "```python",
@@ -59,6 +60,16 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             "",
         ]
     )
+
+
+def _changes(summary: Mapping[str, Any]) -> list[str]:
+    """Options that did not hold from the first step on."""
+    if not summary["changes"]:
+        return []
+    rows = [
+        f"- after step {one['step']}: `{one['key']}` was {one['was']}, is {one['is']}" for one in summary["changes"]
+    ]
+    return ["## Changed while it was trained", "", *rows, ""]
 
 
 def _title(command: str, config: TrainingConfig) -> str:

@@ -77,6 +77,7 @@ def summarise(session: Session, went: Training, metrics: Mapping[str, float]) ->
         "best": went.best,
         "ended": went.ended,
         "warnings": list(went.warnings),
+        "changes": list(session.begun.entered.history),
         "metrics": dict(metrics),
         "data": {"fingerprint": session.begun.data.fingerprint, "report": session.begun.data.report.summary()},
         "layout": session.begun.model.layout,

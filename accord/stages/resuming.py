@@ -134,6 +134,10 @@ def check_changes(
         reasons = "; ".join(f"{change}: {STAYS[change.key]}" for change in stay)
         fix = "resume with the same, or begin another run from the model of this one"
         raise InputError(f"no run goes on with this changed: {reasons}", where=where, fix=fix)
+    most = config.train.max_steps
+    if most is not None and most < step:
+        fix = "resume with more, or begin another run for a shorter one"
+        raise InputError(f"{step} steps are done, and max_steps is {most}", where=where, fix=fix)
     if left := not_allowed(found, config, step, entries):
         raise refused(left, config, where)
 

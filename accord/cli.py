@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
@@ -64,26 +64,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         others = error.others if isinstance(error, AccordError) else ()
         hint = getattr(error, "hint", "")
-        for line in (*others, *([hint] if hint else []), ending(error)):
-            print(str(line).replace("\n", "\\n"), file=sys.stderr)
+        with suppress(OSError):  # nobody reads it, which changes nothing of how it ended
+            for line in (*others, *([hint] if hint else []), ending(error)):
+                print(str(line).replace("\n", "\\n"), file=sys.stderr)
         return exit_code(error)
 
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """Inside, SIGTERM raises Terminated, unless it was ignored before. Only the main thread may ask for that."""
+    """Inside, SIGTERM and SIGHUP raise Terminated, unless they were ignored before, as under nohup.
+
+    Only the main thread may ask for that.
+    """
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        raise Terminated(number)
 
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGHUP) if is_main else ()
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, terminate) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(chosen: Chosen) -> int:

@@ -55,9 +55,11 @@ class Stopped(AccordError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, outside of training, where it is heard in another way: all that is half done is undone."""
+    """SIGTERM or SIGHUP outside of training, where they are heard in another way: all that is half done is undone."""
 
-    code = 128 + signal.SIGTERM
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        self.code = 128 + number
+        super().__init__()
 
 
 # What torch says where it raises no torch.OutOfMemoryError: its CPU allocator, oneDNN, cuBLAS, the driver.

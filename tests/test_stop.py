@@ -24,7 +24,7 @@ from accord.training.optimizer import Weights
 from accord.training.stop import Left, Stop
 
 ROOT = Path(__file__).resolve().parents[1]
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,7 @@ def after(count: int, call: Callable[..., Any], do: Callable[[], object]) -> Cal
     [
         (signal.SIGTERM, "step 5", 5),
         (signal.SIGINT, "step 5", 5),
+        (signal.SIGHUP, "step 5", 5),
         (signal.SIGTERM, "step 8", 8),  # all is done but the evaluation of what is saved: that one is left
         (signal.SIGTERM, "evaluation 1", 0),
         (signal.SIGINT, "evaluation 2", 3),
@@ -219,3 +220,12 @@ def test_where_nobody_reads_what_it_says_any_more_it_goes_on_and_stops_all_the_s
     command = [sys.executable, "-c", READER_LEFT, str(int(number)), *words({**options(home, tmp_path / "run")})]
     assert subprocess.run(command, cwd=ROOT, env=environment).returncode == code
     assert (tmp_path / "run" / "checkpoints" / f"step-0000000{5 if number else 8}").is_dir()
+
+
+def test_a_session_that_is_closed_asks_once() -> None:
+    """SIGTERM and SIGHUP come together then, in either order: neither is the second one that leaves at once."""
+    for order in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM), (signal.SIGHUP, signal.SIGHUP)):
+        with Stop() as stop:
+            for number in order:
+                os.kill(os.getpid(), number)
+        assert stop.signal is order[0]

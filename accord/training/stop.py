@@ -1,10 +1,11 @@
-"""SIGTERM and SIGINT while a run trains: what was begun is finished and saved, then it ends; twice: it ends at once.
+"""Signals while a run trains: what was begun is finished and saved, and then it ends. Asked twice it ends at once.
 
-SIGTERM is what a scheduler sends before it kills, SIGINT what Ctrl-C sends.
+SIGTERM is what a scheduler sends before it kills, SIGINT what Ctrl-C sends, SIGHUP a terminal that is closed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
 Item = TypeVar("Item")
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Left(Exception):
@@ -28,6 +29,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None  # the one that came
+        self._is_asked = False
         self._before: dict[int, Any] = {}
 
     def passing(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -50,11 +52,15 @@ class Stop:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
+        if number == signal.SIGHUP:  # it comes beside SIGTERM where a session is closed, and asks for no more than that
+            self.signal = self.signal or signal.SIGHUP
+            _tell(f"{name}: the step is finished and saved first")
+            return
         # Written straight to the descriptor: a handler may come in the middle of any other writing.
-        if self.signal is not None:
+        if self._is_asked:
             _tell(f"error[{128 + number}] {name} again: left at once: what was saved before is there: resume from it")
             os._exit(128 + number)
-        self.signal = signal.Signals(number)
+        self._is_asked, self.signal = True, self.signal or signal.Signals(number)
         _tell(f"{name}: the step is finished and saved first; a second one leaves at once")
 
 
@@ -68,7 +74,6 @@ def to_nowhere(descriptor: int) -> None:
 def _tell(line: str) -> None:
     try:
         os.write(2, f"\n{line}\n".encode())
-    except BrokenPipeError:  # Ctrl-C ends the program that reads the output, too
-        to_nowhere(2)
-    except OSError:  # no room on the disk: no reason not to save
-        pass
+    except OSError as error:  # no room on the disk is no reason not to save
+        if error.errno in (errno.EPIPE, errno.EIO):  # Ctrl-C ended the reader, too; or the terminal is gone
+            to_nowhere(2)

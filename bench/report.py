@@ -147,12 +147,11 @@ SAVING_ASKED = {
 
 def saving_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, each figure beside what is asked for."""
-    saving, without = found["saving"], found["without"]
     figures = {
         "saving": (
-            f"a step of {without['step']:.3f} s, when every {found['every']}th is saved "
-            f"(the step after a save takes {max(saving['wait'], 0):.2f} s more)",
-            (saving["step"] / without["step"] - 1) * 100,
+            f"a step of {found['step']:.3f} s, when every {found['every']}th is saved: the steps during a save take "
+            f"{found['extra']:.2f} s more in all (means of whole runs: {found['step']:.3f} and {found['means']:.3f} s)",
+            100 * found["extra"] / (found["every"] * found["step"]),
         ),
         "verification": (
             f"verification of a checkpoint of {found['size'] / 1e6:,.0f} MB",

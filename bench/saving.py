@@ -23,6 +23,7 @@ from report import markdown, saving_table
 
 HERE = Path(__file__).resolve().parent
 WARM_UP, EVERY, SAVES = 10, 50, 2
+BESIDE = 6  # steps after a save that are looked at for what it takes from them
 STEPS = EVERY * SAVES + WARM_UP  # the last save, which training waits for, is not among those that are counted
 VERIFY = """
 import sys, time
@@ -88,12 +89,12 @@ class Runs:
 
 
 def steps_of(times: list[float]) -> dict[str, float]:
-    """Mean seconds of the counted steps; how much longer the steps right after a save took than others."""
+    """Mean seconds of the counted steps; how much longer those took while a save was under way than others."""
     seconds = [after - before for before, after in pairwise(times)]  # of steps 2, 3, ...
     usual = statistics.median(seconds)
-    after_saves = [seconds[EVERY * (number + 1) - 1] - usual for number in range(SAVES)]
-    counted = seconds[WARM_UP - 1 :]
-    return {"step": statistics.fmean(counted), "wait": max(after_saves)}
+    firsts = [EVERY * (number + 1) - 1 for number in range(SAVES)]
+    extra = [sum(seconds[first : first + BESIDE]) - BESIDE * usual for first in firsts]
+    return {"step": statistics.fmean(seconds[WARM_UP - 1 :]), "extra": statistics.fmean(extra)}
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
@@ -114,8 +115,9 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         fresh.append(runs.first_step("fresh"))
         resumed.append(runs.first_step("saving", "--resume"))
     return {
-        "saving": min(saving, key=lambda run: run["step"]),
-        "without": min(without, key=lambda run: run["step"]),
+        "step": min(run["step"] for run in without),
+        "means": min(run["step"] for run in saving),
+        "extra": statistics.fmean(run["extra"] for run in saving),
         "every": EVERY,
         "size": size,
         "verified": seconds,

@@ -153,7 +153,10 @@ def test_a_run_that_has_made_a_step_is_not_begun_again(tmp_path: Path) -> None:
         folder.log(1, 0.1, {"loss": 0.7})
     with RunFolder(tmp_path) as folder, pytest.raises(InputError, match="add --resume"):
         folder.claim("dpo")
-    assert (tmp_path / "metrics.jsonl").exists()
+    (tmp_path / "metrics.jsonl").write_text("damaged\n")
+    with RunFolder(tmp_path) as folder, pytest.raises(InputError, match="add --resume"):
+        folder.claim("dpo")
+    assert (tmp_path / "metrics.jsonl").read_text() == "damaged\n"
 
 
 def test_a_process_that_was_killed_while_it_wrote_its_first_file_is_not_in_the_way(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ class RunFolder:
         """Whether a step was logged; where that cannot be read, it is taken for granted."""
         try:
             return any(line["step"] for line in self.metrics())
-        except (ValueError, KeyError, TypeError):
+        except IntegrityError:
             return True
 
     def _asides(self) -> list[Path]:

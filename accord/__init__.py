@@ -10,7 +10,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, Stopped, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
-    from accord.stages.commands import check, convert, dpo, init, logprobs, merge, pretrain, runs, sft, verify
+    from accord.stages.commands import (
+        check,
+        classify,
+        convert,
+        dpo,
+        init,
+        leaderboard,
+        logprobs,
+        merge,
+        pretrain,
+        reward,
+        reward_bench,
+        runs,
+        score,
+        sft,
+        verify,
+    )
 
 __version__ = "0.1.0"
 
@@ -30,13 +46,18 @@ __all__ = [
     "StorageError",
     "__version__",
     "check",
+    "classify",
     "convert",
     "dpo",
     "init",
+    "leaderboard",
     "logprobs",
     "merge",
     "pretrain",
+    "reward",
+    "reward_bench",
     "runs",
+    "score",
     "sft",
     "verify",
 ]
@@ -57,13 +78,18 @@ HOMES = {
     "Stopped": "accord.errors",
     "StorageError": "accord.errors",
     "check": "accord.stages.commands",
+    "classify": "accord.stages.commands",
     "convert": "accord.stages.commands",
     "dpo": "accord.stages.commands",
     "init": "accord.stages.commands",
+    "leaderboard": "accord.stages.commands",
     "logprobs": "accord.stages.commands",
     "merge": "accord.stages.commands",
     "pretrain": "accord.stages.commands",
+    "reward": "accord.stages.commands",
+    "reward_bench": "accord.stages.commands",
     "runs": "accord.stages.commands",
+    "score": "accord.stages.commands",
     "sft": "accord.stages.commands",
     "verify": "accord.stages.commands",
 }

@@ -37,7 +37,7 @@ SPELLING = (
     "Options are spelt with underscores or hyphens and with a space or =; true may be left out (--dry_run). What the "
     "command line gives wins over the file of --config, whose keys are the options without --."
 )
-TRL_WORKS = " The names and values of trl sft, trl dpo and trl kto work, too: docs/from_trl.md says which, and why not."
+TRL_WORKS = " The names and values of trl sft, dpo, kto and reward work, too: docs/from_trl.md says which, and why not."
 ALIAS = "trl"  # the hidden option that carries them past Typer, as NAME=VALUE
 SEVERAL = ("loss_weights",)  # takes several words on TRL's command line, and is no option of ours
 ROOT_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")

@@ -53,6 +53,7 @@ class Message:
 
 Turns = tuple[Message, ...]
 Text = str | Turns
+Class = str | tuple[str, ...]  # the one name of what a text is, or all names that hold of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Judgement:
 
     ranks: 1 is best, equal ranks are ties. ratings: higher is better. labels: thumbs up or down.
     margin: by how much the best-ranked one wins (pairs). aspects: further ratings, which order nothing.
+    classes: what each one is, by name. flags: yes or no to a name, None where that was not said.
     """
 
     ranks: tuple[int, ...] | None = None
@@ -77,6 +79,8 @@ class Judgement:
     margin: float | None = None
     annotator: str | None = None
     aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+    classes: tuple[Class, ...] | None = None
+    flags: Mapping[str, tuple[bool | None, ...]] = field(default_factory=dict, hash=False)
 
 
 class Judged(Protocol):

@@ -10,7 +10,8 @@ PROFILED = 3  # the step that --profile looks at, counted from 1
 PEER = "trl==1.16.0"
 PEER_TORCH = "torch==2.13.0"
 
-Measure = Literal["step", "memory", "reference"]
+Measure = Literal["step", "memory", "reference", "tokens"]
+RANKED, K = 4, 6  # groups of a step of rankings, completions of each
 
 
 class Shape(NamedTuple):
@@ -34,7 +35,7 @@ class Asked(NamedTuple):
 class Case(NamedTuple):
     """One stage on one model in one precision, ours and theirs."""
 
-    stage: Literal["dpo", "sft"]
+    stage: Literal["dpo", "sft", "reward", "rankings"]  # rankings: reward models of K completions a prompt
     model: str
     dtype: Literal["float32", "bf16"]
     asked: dict[Measure, Asked]
@@ -44,9 +45,20 @@ class Case(NamedTuple):
         return f"{self.stage}-{self.model}-{self.dtype}"
 
     @property
-    def data(self) -> str:
-        """The name of its file."""
-        return "comparisons" if self.stage == "dpo" else "demonstrations"
+    def start(self) -> str:
+        """The directory of the model that both sides begin with: a reward model has its new head already."""
+        return f"{self.model}-reward" if self.stage in ("reward", "rankings") else self.model
+
+    @property
+    def groups(self) -> int:
+        """Groups of a step."""
+        return RANKED if self.stage == "rankings" else BATCH
+
+    def data(self, side: str, steps: int) -> str:
+        """The name of its file. Rankings are pairs for the other side, in the same order."""
+        names = {"dpo": "comparisons", "sft": "demonstrations", "reward": "comparisons"}
+        ranked = "rankings" if side == "ours" else "ranked-pairs"
+        return f"{names.get(self.stage, ranked)}-{self.groups * steps}.jsonl"
 
 
 SHAPES = {"12m": Shape(256, 6, 4, 2), "39m": Shape(512, 8, 8, 4)}
@@ -57,6 +69,9 @@ CASES = [
     Case("dpo", "39m", "bf16", {"step": Asked(10), "memory": Asked(3)}),
     Case("sft", "12m", "float32", {"step": Asked(7)}),
     Case("sft", "12m", "bf16", {"step": Asked(7)}),
+    Case("reward", "12m", "float32", {"step": Asked(2.6, 3.5), "memory": Asked(2)}),
+    Case("reward", "12m", "bf16", {"step": Asked(2, 3.5), "memory": Asked(2)}),
+    Case("rankings", "12m", "float32", {"step": Asked(5), "tokens": Asked(4)}),
 ]
 
 LOSS_GAP = 1e-3  # nats: largest difference of a step's loss from theirs, in float32

@@ -12,7 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from cases import BATCH, PROFILED
+from cases import BATCH, PROFILED, RANKED
 from memory import Marks, peak
 
 marks = Marks()
@@ -65,7 +65,7 @@ def watched(fit: Callable[..., Any], operations: list[str], profiled: int | None
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=["dpo", "sft"])
+    parser.add_argument("stage", choices=["dpo", "sft", "reward", "rankings"])
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("steps", type=int)
@@ -80,9 +80,12 @@ def main() -> None:
     layout.settle = timed(layout.settle, [], "start-up comparison")
     reference.reference_logprobs = timed(reference.reference_logprobs, pass_seconds, "reference pass")
     loop.fit = watched(loop.fit, operations, PROFILED if asked.profile else None)
-    own = {"beta": 0.1, "reference_cache": "none"} if asked.stage == "dpo" else {}
+    own: dict[str, Any] = {"beta": 0.1, "reference_cache": "none"} if asked.stage == "dpo" else {}
+    if asked.stage in ("dpo", "sft"):
+        own["samples"] = 0
+    groups = RANKED if asked.stage == "rankings" else BATCH
     with tempfile.TemporaryDirectory(dir=asked.out.parent) as folder:
-        result = getattr(accord, asked.stage)(
+        result = getattr(accord, "reward" if asked.stage == "rankings" else asked.stage)(
             model=asked.model,
             data=asked.data,
             output_dir=folder,
@@ -90,21 +93,20 @@ def main() -> None:
             device="cpu",
             shuffle=False,
             max_length=1024,
-            batch_size=BATCH,
+            batch_size=groups,
             max_steps=asked.steps,
             learning_rate=1e-4,
             lr_scheduler_type="constant",
             warmup_steps=0.0,
             logging_steps=1,
             save_steps=1_000_000,
-            samples=0,
             report_to="none",
             threads=os.cpu_count(),
             **own,
         )
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     marks.add("end")
-    assert result.summary["train_groups"] == BATCH * asked.steps, "a group was dropped: the sides differ"
+    assert result.summary["train_groups"] == groups * asked.steps, "a group was dropped: the sides differ"
     found = {
         "steps": [line["seconds_per_step"] for line in lines],
         "losses": [line["loss"] for line in lines],
@@ -113,6 +115,8 @@ def main() -> None:
         "marks": marks,
         "operations": "".join(operations),
         "tokens_saved": lines[-1]["tokens_saved"],
+        "tokens": sum(line["tokens_per_second"] * line["seconds_per_step"] for line in lines),
+        "layout": result.summary["layout"],
         "versions": {"accord": accord.__version__, "torch": torch.__version__},
     }
     asked.out.write_text(json.dumps(found, indent=1), encoding="utf-8")

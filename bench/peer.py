@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cases import BATCH
+from cases import BATCH, RANKED, K
 from memory import Marks, peak
 
 marks = Marks()
@@ -20,7 +20,12 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 import trl  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainerCallback,
+)
 
 marks.add("imports")
 
@@ -74,14 +79,22 @@ def options(folder: str, steps: int, dtype: str) -> dict[str, Any]:
     }
 
 
+def tokens(trainer: Any) -> int:
+    """Those of all rows of a reward model's data, padding not counted."""
+    names = [name for name in ("chosen_ids", "rejected_ids") if name in trainer.train_dataset.column_names]
+    return sum(len(ids) for name in names for ids in trainer.train_dataset[name])
+
+
 def main(stage: str, model: str, data: str, steps: int, dtype: str, out: Path) -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     rows = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == BATCH * steps
+    ranked, pairs = stage == "rankings", K * (K - 1) // 2
+    assert len(rows) == (RANKED * pairs if ranked else BATCH) * steps
+    kind = AutoModelForSequenceClassification if stage in ("reward", "rankings") else AutoModelForCausalLM
     clock = Clock()
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         given: dict[str, Any] = {
-            "model": AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+            "model": kind.from_pretrained(model, dtype=torch.float32),
             "train_dataset": Dataset.from_list(rows),
             "processing_class": AutoTokenizer.from_pretrained(model),
             "callbacks": [clock],
@@ -89,8 +102,12 @@ def main(stage: str, model: str, data: str, steps: int, dtype: str, out: Path) -
         common = options(folder, steps, dtype)
         if stage == "dpo":
             trainer = TimedDpo(args=trl.DPOConfig(**common, beta=0.1, precompute_ref_log_probs=True), **given)
-        else:
+        elif stage == "sft":
             trainer = trl.SFTTrainer(args=trl.SFTConfig(**common, completion_only_loss=True), **given)
+        else:
+            # All pairs of a group at once, so that the memory is that of 30 rows; a step has several groups.
+            cut = {"per_device_train_batch_size": pairs, "gradient_accumulation_steps": RANKED} if ranked else {}
+            trainer = trl.RewardTrainer(args=trl.RewardConfig(**{**common, **cut}), **given)
         trainer.train()
         marks.add("end")
     found = {
@@ -98,6 +115,7 @@ def main(stage: str, model: str, data: str, steps: int, dtype: str, out: Path) -
         "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
         "reference": getattr(trainer, "reference", None),
         "memory": peak(),
+        "tokens": tokens(trainer),
         "marks": marks,
         "versions": {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__},
     }

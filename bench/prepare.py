@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cases import SHAPES
-from comparisons import rows
+from cases import BATCH, RANKED, SHAPES
+from comparisons import pairs_of, rankings, rows
 
+from accord.models.heads import Head
 from accord.models.load import save
 from accord.models.pocket import random_model, train_tokenizer
+from accord.models.scorer import new_scorer, pad_apart
 
 
 def texts(row: dict[str, Any]) -> Iterator[str]:
@@ -26,7 +28,26 @@ def fits(tokenizer: Any, row: dict[str, Any], context: int) -> bool:
     return all(len(tokenizer.apply_chat_template(side)["input_ids"]) <= context for side in sides)
 
 
-def main(source: Path, folder: Path, count: int) -> None:
+def fits_plainly(tokenizer: Any, row: dict[str, Any], context: int) -> bool:
+    """The same of texts without a template: one token for the end."""
+    sides = (row["prompt"] + completion for completion in row["completions"])
+    return all(len(tokenizer(side)["input_ids"]) < context for side in sides)
+
+
+def reward_model(tokenizer: Any, folder: Path) -> None:
+    """The small model with a new head, so that both sides begin with the same one."""
+    if not (folder / "12m-reward" / "model.safetensors").exists():
+        network = new_scorer(str(folder / "12m"), Head(("reward",), seed=0))
+        pad_apart(network, tokenizer, set())
+        save(network, tokenizer, folder / "12m-reward")
+
+
+def write(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+
+def main(source: Path, ranked: Path, folder: Path, steps: int) -> None:
+    count = BATCH * steps
     found = list(rows(source))
     shape = SHAPES["12m"]
     tokenizer = train_tokenizer((text for row in found for text in texts(row)), shape.vocab_size, context=shape.context)
@@ -39,9 +60,13 @@ def main(source: Path, folder: Path, count: int) -> None:
         sys.exit(f"bench: {source} has {len(chosen)} usable comparisons, {count} are needed: fewer --steps")
     demonstrations = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in chosen]
     for name, part in (("comparisons", chosen), ("demonstrations", demonstrations)):
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in part)
-        (folder / f"{name}-{count}.jsonl").write_text("".join(lines), encoding="utf-8")
+        write(folder / f"{name}-{count}.jsonl", part)
+    reward_model(tokenizer, folder)
+    short = (row for row in rankings(ranked) if fits_plainly(tokenizer, row, shape.context))
+    groups = [row for row, _ in zip(short, range(RANKED * steps), strict=False)]
+    write(folder / f"rankings-{len(groups)}.jsonl", groups)
+    write(folder / f"ranked-pairs-{len(groups)}.jsonl", (pair for row in groups for pair in pairs_of(row)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

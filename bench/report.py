@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 from cases import LOSS_GAP, WARM_UP, Case, Measure
 from quiet import BUSY
 
-UNITS: dict[Measure, str] = {"step": "step, s", "reference": "reference pass, s", "memory": "peak memory, GB"}
+UNITS: dict[Measure, str] = {
+    "step": "step, s",
+    "reference": "reference pass, s",
+    "memory": "peak memory, GB",
+    "tokens": "tokens through the model",
+}
 Run = dict[str, Any]  # what ours.py or peer.py wrote
 
 
@@ -29,7 +34,8 @@ class Row(NamedTuple):
         return self.theirs / self.ours
 
     def cells(self) -> list[str]:
-        numbers = f"{self.ours:.3f}", f"{self.theirs:.3f}", f"{self.ratio:.1f}"
+        whole = self.ours > 1000
+        numbers = *(f"{one:,.0f}" if whole else f"{one:.3f}" for one in (self.ours, self.theirs)), f"{self.ratio:.1f}"
         return [self.case, self.measure, *numbers, self.asked, self.verdict]
 
 
@@ -42,7 +48,7 @@ def figure(runs: list[Run], measure: Measure) -> float | None:
         return float(statistics.median(second for run in runs for second in run["steps"][WARM_UP:]))
     if measure == "memory":
         return float(max(run["memory"] for run in runs)) / 1e9
-    found = [run["reference"] for run in runs if run["reference"] is not None]
+    found = [run[measure] for run in runs if run.get(measure) is not None]
     return float(statistics.median(found)) if found else None
 
 
@@ -50,12 +56,12 @@ def rows(case: Case, ours: list[Run], theirs: list[Run]) -> Iterator[Row]:
     noisy = max(run["others"] for run in ours + theirs)
     for measure, unit in UNITS.items():
         own, other = figure(ours, measure), figure(theirs, measure)
-        if own is None or other is None:
+        if own is None or other is None or (measure == "tokens" and measure not in case.asked):
             continue
         asked = case.asked.get(measure)
         said = "" if asked is None else f"{asked.least:g}" + (f" (aim {asked.aim:g})" if asked.aim else "")
         verdict = "" if asked is None else "reached" if other / own >= asked.least else "missed"
-        if noisy > BUSY and measure != "memory":
+        if noisy > BUSY and measure in ("step", "reference"):
             verdict = f"{verdict} (noisy: others used {noisy:.0%} of the machine)".strip()
         yield Row(case.name, unit, own, other, said, verdict)
 
@@ -164,6 +170,30 @@ def saving_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         ),
     }
     return judged(figures, SAVING_ASKED)
+
+
+STRENGTHS_ASKED = {
+    "fit seconds": (10.0, False, "s"),
+    "fit memory": (1.0, False, "GB"),
+    "command seconds": (10.0, False, "s"),
+    "command memory": (1.0, False, "GB"),
+}
+
+
+def strengths_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, each figure beside what is asked for."""
+    what = f"{found['comparisons']:,} comparisons of {found['models']} models"
+    names = {
+        "fit": f"strengths with Davidson's ties, errors by prompt and ranks of {what}",
+        "command": f"`accord leaderboard` of the same, {found['size'] / 1e6:.0f} MB of JSON lines, whole process",
+    }
+    figures = {}
+    for key, name in names.items():
+        one = found[key]
+        miss = f"root mean square of the error: {one['miss']:.2f} standard errors"
+        figures[f"{key} seconds"] = (f"{name} ({one['processor']:.1f} s of the processor; {miss})", one["seconds"])
+        figures[f"{key} memory"] = ("memory of that", one["memory"] / 1e9)
+    return judged(figures, STRENGTHS_ASKED)
 
 
 def judged(

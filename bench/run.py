@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from cases import BATCH, CASES, PROFILED, SHAPES, WARM_UP, Case
+from cases import BATCH, CASES, PROFILED, RANKED, SHAPES, WARM_UP, Case, K
 from environment import machine, peer_python
 from quiet import BUSY, wait_until_quiet, watch
 from rich.console import Console
@@ -27,9 +27,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 HOME = ROOT / ".bench"
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless.jsonl.gz"
+RANKINGS = DATA.with_name("alpacaeval_k_way.jsonl.gz")
 PAGE = ROOT / "docs" / "benchmarks.md"
 LAYOUTS = "layouts"  # the costs of the layouts: needs neither data nor the other side
 LARGE = "data"  # reading, checking and tokenising large data: needs no other side
+STRENGTHS = "strengths"  # of many models from many comparisons: needs neither data nor the other side
 SAVING = "saving"  # saving, verifying and resuming: needs no other side
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -39,7 +41,7 @@ Runs = dict[str, list[dict[str, Any]]]  # "ours", "theirs" -> one a round
 
 
 def arguments() -> argparse.Namespace:
-    names = [case.name for case in CASES] + [LAYOUTS, LARGE, SAVING]
+    names = [case.name for case in CASES] + [LAYOUTS, LARGE, SAVING, STRENGTHS]
     parser = argparse.ArgumentParser(description="Measures Accord beside TRL.")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE", help=", ".join(names))
     parser.add_argument("--steps", type=int, default=8, help=f"steps of a process, {WARM_UP} not counted (8)")
@@ -69,8 +71,8 @@ def measured(case: Case, side: str, python: Path, asked: argparse.Namespace) -> 
     """One process of one side."""
     script = HERE / ("ours.py" if side == "ours" else "peer.py")
     out, log = HOME / f"{case.name}-{side}.json", HOME / f"{case.name}-{side}.log"
-    data = HOME / f"{case.data}-{BATCH * asked.steps}.jsonl"
-    command = [python, script, case.stage, HOME / case.model, data, asked.steps, case.dtype, out]
+    data = HOME / case.data(side, asked.steps)
+    command = [python, script, case.stage, HOME / case.start, data, asked.steps, case.dtype, out]
     before = wait_until_quiet(asked.wait)
     with watch() as found:
         process(f"{case.name}, {side}", [*command, *(["--profile"] if asked.profile else [])], log)
@@ -120,14 +122,26 @@ def saved(asked: argparse.Namespace) -> dict[str, Any]:
     return figures | {"others": max(before, found.others)}
 
 
+def strengths(asked: argparse.Namespace) -> dict[str, Any]:
+    out = HOME / "strengths.json"
+    before = wait_until_quiet(asked.wait)
+    with watch() as found:
+        command = [sys.executable, HERE / "strengths.py", HOME / "strengths", "--out", out]
+        process(STRENGTHS, command, HOME / "strengths.log")
+    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return figures | {"others": max(before, found.others)}
+
+
 def has_data() -> None:
     if not DATA.exists():
         sys.exit(f"bench: no {DATA}: the measurements are on its comparisons (anthropics/hh-rlhf, harmless-base, test)")
+    if not RANKINGS.exists():
+        sys.exit(f"bench: no {RANKINGS}: rankings are measured on its groups (tatsu-lab/alpaca_eval)")
 
 
 def prepare(asked: argparse.Namespace) -> None:
     """The data and the models."""
-    process("prepare", [sys.executable, HERE / "prepare.py", DATA, HOME, BATCH * asked.steps], HOME / "prepare.log")
+    process("prepare", [sys.executable, HERE / "prepare.py", DATA, RANKINGS, HOME, asked.steps], HOME / "prepare.log")
 
 
 def profiles(cases: list[Case], asked: argparse.Namespace) -> None:
@@ -160,6 +174,10 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs]) -> str:
         f"Models: Llama-like, random weights, tied embeddings ({sizes}).",
         f"Data: the first {BATCH * asked.steps} comparisons of `{DATA.name}` that have no flags (both sides are one "
         "assistant turn, not empty) and at most 1,024 tokens, in the file's order.",
+        f"Rankings: the first {RANKED * asked.steps} groups of `{RANKINGS.name}` with {K} different answers, each cut "
+        f"to its first 1,000 letters; ties are broken by place: {K * (K - 1) // 2} pairs a group. The "
+        f"other side gets these as pairs, {RANKED} groups a step on both sides.",
+        "Reward models: both sides begin with the same head.",
         f"A step: {BATCH} comparisons or demonstrations, AdamW, learning rate 1e-4. Seconds are medians of {counted} "
         f"steps ({asked.rounds} x {asked.steps}, the first {WARM_UP} of each process not counted), collating left "
         "out on both sides.",
@@ -212,7 +230,8 @@ def main() -> None:
     of_data = large(asked) if LARGE in asked.only else None
     results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, "layouts": grid}
     of_saving = saved(asked) if SAVING in asked.only else None
-    results |= {LARGE: of_data, SAVING: of_saving}
+    of_strengths = strengths(asked) if STRENGTHS in asked.only else None
+    results |= {LARGE: of_data, SAVING: of_saving, STRENGTHS: of_strengths}
     (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     tell(cases, runs, body, losses, grid)
     if grid is not None:
@@ -223,6 +242,9 @@ def main() -> None:
     if of_saving is not None:
         show("Saving", *report.saving_table(of_saving))
         report.put(PAGE, alone_page(of_saving, report.saving_table(of_saving)), SAVING)
+    if of_strengths is not None:
+        show("Strengths", *report.strengths_table(of_strengths))
+        report.put(PAGE, alone_page(of_strengths, report.strengths_table(of_strengths)), STRENGTHS)
     if len(cases) < len(CASES) or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
         console.print(
             f"the table beside TRL is written by a run of all cases with {COUNTED} counted steps or more only"

@@ -12,7 +12,7 @@ PAGE = Path(__file__).with_suffix(".md")
 BEGIN, END = "<!-- the table: python docs/from_trl.py -->\n", "<!-- end of the table -->\n"
 FEW = 4  # words of a value that are listed
 # What an option is worth where it is not given, by TRL's name; of the stages that have it.
-OURS = leaves(COMMANDS["dpo"].config)
+OURS = leaves(COMMANDS["reward"].config) | leaves(COMMANDS["dpo"].config)
 OF_THE_LOSS = [leaf.key for leaf in OURS.values() if leaf.group == "preference" and leaf.default is None]
 
 

@@ -59,8 +59,16 @@ EXAMPLES: dict[str, Example] = {
         ),
     ),
     "demonstration": Example(
-        ({"prompt": "The sky is", "completion": " blue."}, {"prompt": [ASK], "completion": [BLUE], "model": "m-7b"}),
-        (group("The sky is", " blue."), group((USER,), SAID_BLUE, models=("m-7b",), line=2)),
+        (
+            {"prompt": "The sky is", "completion": " blue."},
+            {"prompt": [ASK], "completion": [BLUE], "model": "m-7b"},
+            {"prompt": "The sky is", "completion": " red.", "labels": ["false", "short"]},
+        ),
+        (
+            group("The sky is", " blue."),
+            group((USER,), SAID_BLUE, models=("m-7b",), line=2),
+            group("The sky is", " red.", said=(Judgement(classes=(("false", "short"),)),), line=3),
+        ),
     ),
     "unpaired": Example(
         (
@@ -106,6 +114,7 @@ EXAMPLES: dict[str, Example] = {
                     {"ranks": [1, 2], "margin": 2.0, "annotator": "Ann"},
                     {"ratings": [4.0, 5.0], "annotator": "Ben", "aspects": {"brevity": [5.0, 5.0]}},
                     {"labels": [True, False]},
+                    {"classes": ["true", ["false", "short"]], "flags": {"toxic": [False, None]}},
                 ],
                 "category": "colours",
                 "weight": 0.5,
@@ -121,6 +130,7 @@ EXAMPLES: dict[str, Example] = {
                     Judgement(ranks=(1, 2), margin=2.0, annotator="Ann"),
                     Judgement(ratings=(4.0, 5.0), annotator="Ben", aspects={"brevity": (5.0, 5.0)}),
                     Judgement(labels=(True, False)),
+                    Judgement(classes=("true", ("false", "short")), flags={"toxic": (False, None)}),
                 ),
                 weight=0.5,
                 category="colours",
@@ -130,10 +140,32 @@ EXAMPLES: dict[str, Example] = {
         ),
     ),
     "conversation": Example(
-        ({"messages": [{"role": "system", "content": "Be brief."}, ASK, BLUE]},),
-        (group((Message("system", "Be brief."), USER), SAID_BLUE),),
+        (
+            {"messages": [{"role": "system", "content": "Be brief."}, ASK, BLUE]},
+            {"messages": [ASK, RED], "labels": "false", "annotator": "Ann"},
+        ),
+        (
+            group((Message("system", "Be brief."), USER), SAID_BLUE),
+            group((USER,), SAID_RED, said=(Judgement(classes=("false",), annotator="Ann"),), line=2),
+        ),
     ),
-    "document": Example(({"text": "The sky is blue."},), (group("", "The sky is blue."),)),
+    "document": Example(
+        (
+            {"text": "The sky is blue."},
+            {"text": "The sky is red.", "label": "false"},
+            {"text": "The sky is a fool.", "labels": {"toxic": True, "short": True, "sad": False}},
+        ),
+        (
+            group("", "The sky is blue."),
+            group("", "The sky is red.", said=(Judgement(classes=("false",)),), line=2),
+            group(
+                "",
+                "The sky is a fool.",
+                said=(Judgement(flags={"toxic": (True,), "short": (True,), "sad": (False,)}),),
+                line=3,
+            ),
+        ),
+    ),
     "prompt": Example(({"prompt": "The sky is"}, {"prompt": [ASK]}), (group("The sky is"), group((USER,), line=2))),
     "implicit": Example(
         ({"chosen": [ASK, BLUE], "rejected": [ASK, RED]},), (group((USER,), SAID_BLUE, SAID_RED, said=(PREFERS,)),)

@@ -150,6 +150,8 @@ def check_sound(group: Group) -> None:
     for judgement in group.judgements:
         for values in (judgement.ranks, judgement.ratings, judgement.labels, *judgement.aspects.values()):
             assert values is None or (len(values) == len(group.completions) and all(map(math.isfinite, values)))
+        for named in (judgement.classes, *judgement.flags.values()):
+            assert named is None or len(named) == len(group.completions)
 
 
 def read(ending: str, content: bytes, on_bad_row: str, implicit_prompt: bool) -> None:

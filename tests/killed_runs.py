@@ -44,6 +44,8 @@ KILLED = {
     "the average of an adapter": Killed("sft", "gpt2", {"lora_r": 2, "average": "iterate", "dropout": True}),
     "a mixture": Killed("dpo", "model", {"data": ["dpo.jsonl", "more.jsonl"], "save_steps": "epoch"}, "step 7", 6),
     "texts mixed in": Killed("sft", "gpt2", {"mix": "pretrain.jsonl", "mix_fraction": 0.5, "dropout": True}),
+    "a reward model": Killed("reward", "gpt2", {"dropout": True, "max_tokens": 60, "ties": "half", **EVALUATED}),
+    "a reward adapter": Killed("reward", "model", {"lora_r": 2, "lora_dropout": 0.3, "loss_type": "plackett_luce"}),
     "the best step": Killed("sft", "model", {"load_best_model_at_end": True, "learning_rate": 1.0, **EVALUATED}),
     **({"4 bits": Killed("sft", "model", {"lora_r": 2, "load_in_4bit": True})} if find_spec("bitsandbytes") else {}),
 }
@@ -52,9 +54,9 @@ KILLED = {
 KILLER = """
 import json, os, signal, sys
 import torch
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 from accord.cli import main
-from accord.stages import prefer, pretrain, sft
+from accord.stages import prefer, pretrain, reward, sft
 from accord.training import checkpoint
 from accord.training.optimizer import Weights
 
@@ -116,8 +118,9 @@ class Home(NamedTuple):
 
     def options(self, name: str, place: str) -> dict[str, Any]:
         run = KILLED[name]
+        samples = {} if run.stage == "reward" else {"samples": 0, "sample_tokens": 4}
         usual = {
-            "model": self.path / run.model, "data": f"{run.stage}.jsonl", "samples": 0, "sample_tokens": 4,
+            "model": self.path / run.model, "data": f"{run.stage}.jsonl", **samples,
             "output_dir": self.path / place / name.replace(" ", "-"), "report_to": "none", "batch_size": 4,
             "learning_rate": 3e-3, "warmup_steps": 2, "save_steps": 3, "max_steps": 8, "logging_steps": 1, "seed": 3,
         }  # fmt: skip
@@ -134,6 +137,7 @@ def furnish(path: Path) -> Home:
     tiny.write_model(path / "gpt2", tiny.gpt2(vocab_size=300))
     pairs = tiny.comparisons(16)
     rows = {"dpo": pairs, "sft": pairs, "more": tiny.comparisons(8, first=500), "pretrain": tiny.texts(60)}
+    rows["reward"] = tiny.rankings(16)
     for name, of_file in rows.items():
         (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_file))
     return Home(path)

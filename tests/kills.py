@@ -68,7 +68,8 @@ def write_home(home: Path) -> None:
     tiny.write_model(home / "model")
     tiny.write_model(home / "gpt2", tiny.gpt2(vocab_size=300))
     pairs = tiny.comparisons(16)
-    for stage, rows in (("dpo", pairs), ("sft", pairs), ("pretrain", tiny.texts(60))):
+    every = {"dpo": pairs, "sft": pairs, "pretrain": tiny.texts(60), "reward": tiny.rankings(16)}
+    for stage, rows in every.items():
         (home / f"{stage}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -92,7 +93,9 @@ def recipe_of(home: Path, stage: str, seed: str) -> Recipe:
     if one((True, True, False)):
         options |= {"validation": 0.25, "eval_steps": one((1, 2, 3, "epoch"))}
         options |= {"load_best_model_at_end": one((True, False)), "early_stopping_patience": one(("none", 2, 3))}
-    options |= {"sft": _of_sft, "dpo": _of_dpo, "pretrain": _of_pretrain}[stage](home, draw)
+    options |= {"sft": _of_sft, "dpo": _of_dpo, "pretrain": _of_pretrain, "reward": _of_reward}[stage](home, draw)
+    if stage == "reward":  # which writes no text
+        del options["samples"], options["sample_tokens"]
     return Recipe(stage, options, one((True, False)))
 
 
@@ -110,6 +113,11 @@ def _of_dpo(home: Path, draw: random.Random) -> dict[str, Any]:
 
 def _of_pretrain(home: Path, draw: random.Random) -> dict[str, Any]:
     return {"max_length": draw.choice((24, 32))}
+
+
+def _of_reward(home: Path, draw: random.Random) -> dict[str, Any]:
+    pairs = {"loss_type": draw.choice(("bradley_terry", "hinge", "exponential")), "ties": draw.choice(("none", "half"))}
+    return draw.choice((pairs, {"ties": "davidson"}, {"loss_type": "plackett_luce", "center_coefficient": 0.1}))
 
 
 class Whole(NamedTuple):

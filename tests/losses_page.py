@@ -10,6 +10,7 @@ from accord.maths.f_divergence import DIVERGENCES
 from accord.maths.pair import hyperparameters
 from accord.maths.preference import PAIR_LOSSES
 from accord.maths.ranking import RANKING_LOSSES
+from accord.maths.reward import REWARD_LOSSES
 from accord.maths.unpaired import UNPAIRED_LOSSES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "losses.md"
@@ -48,6 +49,25 @@ def loss_table(rows: dict[str, Any]) -> str:
     return "\n".join([line(COLUMNS), "|" + "---|" * len(COLUMNS), *body])
 
 
+def reward_table() -> str:
+    columns = ["loss", "formula", "numbers and their defaults", "margins", "soft labels", "ends in", "source"]
+    body = [
+        line(
+            [
+                f"`{name}`",
+                f"`{formula(row.loss)}`",
+                defaults(row.loss),
+                "yes" if row.margins else "no",
+                "yes" if row.soft else "no",
+                row.optimum,
+                row.source,
+            ]
+        )
+        for name, row in REWARD_LOSSES.items()
+    ]
+    return "\n".join([line(columns), "|" + "---|" * len(columns), *body])
+
+
 def divergence_table() -> str:
     columns = ["f_divergence_type", "score", "numbers and their defaults", "pi / pi_ref where it ends"]
     body = [
@@ -65,6 +85,7 @@ def tables() -> dict[str, str]:
         "single": loss_table(UNPAIRED_LOSSES),
         "rankings": loss_table(RANKING_LOSSES),
         "divergences": divergence_table(),
+        "rewards": reward_table(),
     }
 
 

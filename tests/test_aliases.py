@@ -1,4 +1,4 @@
-"""What is written for `trl dpo`, `trl sft` and `trl kto` means the same here, or says why not."""
+"""What is written for `trl dpo`, `trl sft`, `trl kto` and `trl reward` means the same here, or says why not."""
 
 import importlib.util
 import json
@@ -22,7 +22,8 @@ from accord.stages.translate import translate
 NEEDED = {"model": "m", "data": "d.jsonl", "output_dir": "out"}
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-# The fields of DPOConfig, SFTConfig, KTOConfig, ScriptArguments, ModelConfig and DatasetMixtureConfig of TRL 1.16.0.
+# The fields of DPOConfig, SFTConfig, KTOConfig, RewardConfig, ScriptArguments, ModelConfig and DatasetMixtureConfig of
+# TRL 1.16.0.
 FIELDS = """
 output_dir per_device_train_batch_size num_train_epochs max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs
 warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon optim_target_modules
@@ -51,6 +52,7 @@ undesirable_weight dataset_name dataset_config dataset_train_split dataset_test_
 ignore_bias_buffers model_name_or_path model_revision dtype attn_implementation use_peft lora_r lora_alpha lora_dropout
 lora_target_modules lora_target_parameters lora_modules_to_save lora_task_type use_rslora use_dora load_in_8bit
 load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage datasets streaming test_split_size
+center_rewards_coefficient
 """.split()
 # Defaults that cannot be honoured, so that they are refused where they are written down.
 REFUSED = {"truncation_mode", "assistant_only_loss"}
@@ -69,7 +71,7 @@ def refusal(command: str = "dpo", **options: object) -> str:
 
 
 def test_no_option_of_trl_is_unknown() -> None:
-    ours = leaves(COMMANDS["dpo"].config).keys() | leaves(COMMANDS["sft"].config).keys()
+    ours = {key for command in ("dpo", "sft", "reward") for key in leaves(COMMANDS[command].config)}
     assert set(FIELDS) <= set(ROWS) and len(FIELDS) == len(set(FIELDS))
     for name, row in ROWS.items():
         assert (row.default is OLD) == (name not in FIELDS), name
@@ -107,7 +109,8 @@ def test_the_table_is_that_of_the_installed_trl() -> None:
         "import dataclasses, json\n"
         "from trl import *\n"
         "found = {}\n"
-        "for c in (KTOConfig, SFTConfig, DPOConfig, ScriptArguments, ModelConfig, DatasetMixtureConfig):\n"
+        "trained = (KTOConfig, RewardConfig, SFTConfig, DPOConfig)\n"
+        "for c in (*trained, ScriptArguments, ModelConfig, DatasetMixtureConfig):\n"
         "    for f in dataclasses.fields(c):\n"
         "        made = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default\n"
         "        if f.init: found[f.name] = made\n"

@@ -13,6 +13,7 @@ from accord.cli import main
 from accord.errors import InputError
 from accord.maths import gap_losses, reference_free
 from accord.maths.f_divergence import DIVERGENCES
+from accord.maths.reward import REWARD_LOSSES
 from accord.stages import loss_names
 from accord.stages.card import model_card
 from accord.stages.commands import COMMANDS
@@ -232,7 +233,10 @@ def test_checkpointing_of_activations_says_nothing_of_other_names(model: Path, d
 def test_losses_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["losses", "--json", "-"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == list(loss_names.NAMES)
+    assert [row["name"] for row in rows if row["stage"] == "dpo"] == list(loss_names.NAMES)
+    rewards = {row["name"]: row["options"] for row in rows if row["stage"] == "reward"}
+    assert list(rewards) == list(loss_names.REWARDS) == list(REWARD_LOSSES)
+    assert rewards["davidson"] == {"tie_strength": 1.0}
     assert next(row for row in rows if row["name"] == "simpo")["options"] == {"beta": 2.0, "gamma_beta_ratio": 0.5}
 
 

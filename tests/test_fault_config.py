@@ -91,7 +91,8 @@ def test_every_numeric_option_is_thought_of() -> None:
     unbounded = {
         "learning_rate", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "num_train_epochs",
         "early_stopping_threshold", "beta", "gamma_beta_ratio", "cpo_alpha", "discopop_tau", "desirable_weight",
-        "undesirable_weight", "nll_weight", "lm_alpha", "f_alpha_divergence_coef",
+        "undesirable_weight", "nll_weight", "lm_alpha", "f_alpha_divergence_coef", "center_coefficient", "tie_strength",
+        "rating_scale",
     }  # fmt: skip
     assert floats == unbounded | SHARES | BELOW_1
 

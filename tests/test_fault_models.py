@@ -144,6 +144,19 @@ def test_m_nan_tensor(model: Path, score: Score, capsys: pytest.CaptureFixture[s
     assert f"{model / WEIGHTS}: model.layers.0.mlp.up_proj.weight: has values" in refusal(capsys, 2)
 
 
+@pytest.mark.parametrize("command", ["score", "reward-bench"])
+@pytest.mark.parametrize("kind", ["model", "adapter"])
+def test_m_base_as_reward(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, kind: str
+) -> None:
+    output, place = tmp_path / "scores.jsonl", home / kind
+    named = f"--{'output' if command == 'score' else 'scores'}={output}"
+    assert main([command, f"--model={place}", f"--data={home / 'pairs.jsonl'}", named]) == 2
+    line = refusal(capsys, 2)
+    assert f"{place}: its score head is missing from the weights" in line and "accord reward" in line
+    assert not output.exists()
+
+
 WIDE = {"hidden_size": "wide"}
 ABSURD: list[tuple[dict[str, Any], str]] = [
     ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),

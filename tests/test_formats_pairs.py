@@ -25,7 +25,7 @@ HELD = """
     unpaired             x==x=x?~xxxxxxxxxx
     ranking              ?~~==??~??????????
     group                ~~~~=~x~~~~~~~~~~~
-    conversation         x=xx==x~xx=xx=xxxx
+    conversation         x=xx==x~xx?xx?xx?x
     document             xxxx=x=xxxxxxxxxxx
     prompt               xxxx=xx=xxxxxxxxxx
     implicit             =~~==~x~==~~=~~=~x
@@ -48,8 +48,9 @@ LOST = {
     ("ranking", "comparison"): ["rankings of more than two completions: written as their pairs"],
     ("ultrafeedback", "comparison"): ["aspects"],
     ("helpsteer", "ultrafeedback"): [],
-    ("group", "comparison"): ["aspects", "labels"],
-    ("group", "ranking"): ["labels", "margins", "aspects"],
+    ("group", "comparison"): ["judgements that prefer neither completion", "aspects", "labels"],
+    ("group", "ranking"): ["labels", "classes", "flags", "margins", "aspects"],
+    ("conversation", "alpaca"): ["annotators", "classes"],
     ("unpaired", "document"): ["where the prompt ends", "labels"],
     ("alpaca", "conversation"): ["where the prompt ends"],
     ("sharegpt_unpaired", "conversation"): ["labels"],

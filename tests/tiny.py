@@ -202,6 +202,19 @@ def comparisons(count: int, *, first: int = 0) -> list[dict[str, str]]:
     ]
 
 
+def rankings(count: int) -> list[dict[str, Any]]:
+    """Rows prompt / completions / ranks of four plain texts each, the second and third tied."""
+    return [
+        {
+            "id": f"r{i}",
+            "prompt": sentence(3000 + i, 2 + i % 5) + " ?",
+            "completions": [f" {sentence(4000 + 10 * i + k, 2 + (i + k) % 4)} {'abcd'[k]}" for k in range(4)],
+            "ranks": [1, 2, 2, 4],
+        }
+        for i in range(count)
+    ]
+
+
 def texts(count: int) -> list[dict[str, str]]:
     return [{"text": sentence(100 + i, 5 + i % 9)} for i in range(count)]
 

@@ -6,17 +6,20 @@ from collections import Counter
 from typing import Any, Literal
 
 from accord.data.bias import bias_findings, imbalance_findings
+from accord.data.choose import standing
 from accord.data.findings import Finding, Stage
+from accord.data.label_columns import says
 from accord.data.measures import Measures, characters
 from accord.data.near import Near
 from accord.data.repeats import Repeats, digests
 from accord.records import Group
 
-Holds = Literal["comparison", "ranking", "label", "demonstration", "document", "prompt", "unjudged"]
+Holds = Literal["comparison", "ranking", "label", "class", "demonstration", "document", "prompt", "unjudged"]
 FOR: dict[Holds, Stage] = {
     "comparison": "dpo",
     "ranking": "dpo",
     "label": "kto",
+    "class": "classify",
     "demonstration": "sft",
     "document": "pretrain",
     "prompt": "rl",
@@ -93,6 +96,8 @@ def holds(group: Group) -> Holds:
     k = len(group.completions)
     if k == 0:
         return "prompt"
+    if group.judgements and all(says(one) and not standing(one) for one in group.judgements):
+        return "class"
     if k == 1:
         return "label" if group.judgements else "demonstration" if group.prompt else "document"
     if not group.judgements:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from accord.data.classified import is_labelled_text
 from accord.data.findings import Finding
 from accord.records import Group, Judgement, Text, Turns
 
@@ -46,7 +47,7 @@ def field_names(group: Group) -> tuple[str, ...]:
     """(K,) what the columns of the completions are called: chosen and rejected, completion, text, or completions[i]."""
     k = len(group.completions)
     if k == 1:
-        return ("completion",) if group.prompt or group.judgements else ("text",)
+        return ("text",) if is_labelled_text(group) else ("completion",)
     if k == 2 and group.judgements and all(judgement.ranks == (1, 2) for judgement in group.judgements):
         return ("chosen", "rejected")
     return tuple(f"completions[{i}]" for i in range(k))
@@ -64,10 +65,11 @@ def orders(judgement: Judgement) -> bool:
 
 
 def _empty_prompt(group: Group) -> Iterator[Finding]:
-    """A document has an empty prompt and one completion that nobody judged; elsewhere a prompt says something."""
+    """A document has an empty prompt and one completion, of which at most its label is said; elsewhere a prompt says
+    something."""
     prompt = group.prompt
     if not prompt:
-        if len(group.completions) != 1 or group.judgements:
+        if not is_labelled_text(group):
             yield _of(group, "empty_prompt", "prompt", EMPTY if prompt == "" else "no turns")
     elif isinstance(prompt, str):
         if prompt.isspace():

@@ -87,8 +87,14 @@ def demonstration(group: Group) -> Group:
             raise _unfit(group, "a completion labelled false is no demonstration")
     elif not orders:
         raise _unfit(group, f"{len(group.completions)} completions, and no ranks or ratings say which is best")
-    wins = [sum(_wins(goodness, i) for goodness in orders) for i in range(len(group.completions))]
-    return replace(group, completions=(group.completions[wins.index(max(wins))],), judgements=())
+    return replace(group, completions=(group.completions[best(group)],), judgements=())
+
+
+def best(group: Judged) -> int:
+    """The place of the best completion: most wins less losses over all judgements, of equals the first."""
+    orders = [goodness for judgement in group.judgements if (goodness := standing(judgement))]
+    wins = [sum(_wins(goodness, i) for goodness in orders) for i in range(len(group.same))]
+    return wins.index(max(wins))
 
 
 def document(group: Group) -> Group:

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from accord.records import Origin, RecordError
 
 Severity = Literal["error", "warning", "data"]
-Stage = Literal["pretrain", "sft", "dpo", "kto", "reward", "rl", "evaluate"]
-STAGES: tuple[Stage, ...] = ("pretrain", "sft", "dpo", "kto", "reward", "rl", "evaluate")
+Stage = Literal["pretrain", "sft", "dpo", "kto", "reward", "classify", "rl", "evaluate"]
+STAGES: tuple[Stage, ...] = ("pretrain", "sft", "dpo", "kto", "reward", "classify", "rl", "evaluate")
 LETTERS: dict[str, Severity] = {"e": "error", "w": "warning", ".": "data"}
 DROP = "drop the row, or run with --on_bad_row drop"
 
@@ -26,59 +26,61 @@ class Kind(NamedTuple):
 
 # fmt: off
 FINDINGS: dict[str, Kind] = {
-    # the letters stand for pretrain, sft, dpo, kto, reward, rl, evaluate
+    # the letters stand for pretrain, sft, dpo, kto, reward, classify, rl, evaluate
     # of the file
-    "not_utf8": Kind("eeeeeee", "bytes that are not UTF-8", "save the file as UTF-8"),
-    "broken_json": Kind("eeeeeee", "a line that is not JSON", DROP),
-    "duplicate_key": Kind("eeeeeee", "a JSON object that has a key twice", DROP),
-    "lone_surrogate": Kind("eeeeeee", "half a character", DROP),
-    "too_large": Kind("eeeeeee", "a row too large to be parsed", DROP),
-    "unreadable": Kind("eeeeeee", "a file that cannot be read to its end", "mend it, or fetch it again"),
+    "not_utf8": Kind("eeeeeeee", "bytes that are not UTF-8", "save the file as UTF-8"),
+    "broken_json": Kind("eeeeeeee", "a line that is not JSON", DROP),
+    "duplicate_key": Kind("eeeeeeee", "a JSON object that has a key twice", DROP),
+    "lone_surrogate": Kind("eeeeeeee", "half a character", DROP),
+    "too_large": Kind("eeeeeeee", "a row too large to be parsed", DROP),
+    "unreadable": Kind("eeeeeeee", "a file that cannot be read to its end", "mend it, or fetch it again"),
     # of a row by itself
     "malformed": Kind(
-        "eeeeeee", "a row that is no group: a column missing, of the wrong type, an unknown role", DROP),
-    "not_finite": Kind("eeeeeee", "a number that is not finite", DROP),
-    "duplicate_id": Kind("eeeeeee", "an id that another row has", "give each row an id of its own, or none"),
-    "empty_prompt": Kind("eeeeeee", "a prompt without text", DROP),
-    "empty_turn": Kind("eeeeeee", "a turn without text", DROP),
-    "empty_completion": Kind("eeeee..", "a completion without text", DROP),
+        "eeeeeeee", "a row that is no group: a column missing, of the wrong type, an unknown role", DROP),
+    "not_finite": Kind("eeeeeeee", "a number that is not finite", DROP),
+    "duplicate_id": Kind("eeeeeeee", "an id that another row has", "give each row an id of its own, or none"),
+    "empty_prompt": Kind("eeeeeeee", "a prompt without text", DROP),
+    "empty_turn": Kind("eeeeeeee", "a turn without text", DROP),
+    "empty_completion": Kind("eeeeee..", "a completion without text", DROP),
     "equal_sides": Kind(
-        "..eee..", "completions that are all the same text, and yet judged", "drop the row, or rank it as a tie"),
+        "..eee...", "completions that are all the same text, and yet judged", "drop the row, or rank it as a tie"),
     "not_judged": Kind(
-        "eeeee..", "nothing that this stage learns from: no ranks, ratings, labels or completion", DROP),
+        "eeeeee..", "nothing that this stage learns from: no ranks, ratings, labels or completion", DROP),
     "odd_roles": Kind(
-        "wwwwwww", "turns that do not alternate between user and assistant", "look at it: templates differ in them"),
+        "wwwwwwww", "turns that do not alternate between user and assistant", "look at it: templates differ in them"),
     "several_turns": Kind(
-        "..www.w", "compared completions that differ before their last turn", "compare single replies to one prompt"),
-    "weighted": Kind("w......", "a weight, which packed texts do not have", "give its source a weight in a mixture"),
+        "..www..w", "compared completions that differ before their last turn", "compare single replies to one prompt"),
+    "weighted": Kind("w.......", "a weight, which packed texts do not have", "give its source a weight in a mixture"),
     # of rows together
-    "duplicate": Kind("wwwwwww", "the same prompt with the same completions again", "keep one of them"),
-    "near_duplicate": Kind("wwwwwww", "nearly the same text as another row", "keep one of them"),
+    "duplicate": Kind("wwwwwwww", "the same prompt with the same completions again", "keep one of them"),
+    "near_duplicate": Kind("wwwwwwww", "nearly the same text as another row", "keep one of them"),
     "contradiction": Kind(
-        "..www.w", "A is preferred to B here, and B to A elsewhere", "decide which; people may also disagree"),
+        "..wwww.w", "A is preferred to B here and B to A elsewhere, or a text has another label",
+        "decide which; people may also disagree"),
     "shared_prompt": Kind(
-        "eeeeee.", "a prompt both trained on and held out", "remove it from one of the two, or --allow_shared_prompts"),
+        "eeeeeee.", "a prompt both trained on and held out",
+        "remove it from one of the two, or --allow_shared_prompts"),
     "length_bias": Kind(
-        "..www.w", "length alone tells which completion is preferred", "control for length when evaluating"),
+        "..www..w", "length alone tells which completion is preferred", "control for length when evaluating"),
     "annotator_imbalance": Kind(
-        "..www.w", "one annotator gave most of the judgements", "weigh or collect judgements evenly"),
+        "..wwww.w", "one annotator gave most of the judgements", "weigh or collect judgements evenly"),
     # of tokens
     "refused_turns": Kind(
-        "eeeeeee", "turns that the chat template refuses", "drop the row, or another template: --chat_template FILE"),
+        "eeeeeeee", "turns that the chat template refuses", "drop the row, or another template: --chat_template FILE"),
     "not_prefix": Kind(
-        "eeeeeee", "a prompt that the template writes anew before a reply", "--chat_template FILE"),
+        "eeeeeeee", "a prompt that the template writes anew before a reply", "--chat_template FILE"),
     "left_out": Kind(
-        "wwwwwww", "a turn of which the chat template writes nothing", "--chat_template FILE, or take the turn out"),
-    "double_bos": Kind("eeeeeee", "BOS twice at the start", "--chat_template FILE, or take BOS out of the text"),
+        "wwwwwwww", "a turn of which the chat template writes nothing", "--chat_template FILE, or take the turn out"),
+    "double_bos": Kind("eeeeeeee", "BOS twice at the start", "--chat_template FILE, or take BOS out of the text"),
     "no_end": Kind(
-        "wwwww..", "a completion that ends without a special token: no end can be learnt", "--chat_template FILE"),
+        "wwwww...", "a completion that ends without a special token: no end can be learnt", "--chat_template FILE"),
     "control_string": Kind(
-        "wwwwwww", "control strings in somebody's words, which are tokenised as words", "nothing, if they are words"),
-    "no_loss": Kind("eeeee..", "no token that carries loss", DROP),
-    "too_long": Kind("wwwwwww", "longer than max_length", "raise --max_length, or --on_long truncate_prompt"),
-    "many_too_long": Kind(".eeeeee", "more too long rows than --max_dropped allows", "raise --max_length"),
-    "equal_after_cut": Kind("..www..", "a pair that would be the same, cut at max_length", "raise --max_length"),
-    "equal_tokens": Kind("..eee..", "a pair whose completions are the same tokens", DROP),
+        "wwwwwwww", "control strings in somebody's words, which are tokenised as words", "nothing, if they are words"),
+    "no_loss": Kind("eeeeee..", "no token that carries loss", DROP),
+    "too_long": Kind("wwwwwwww", "longer than max_length", "raise --max_length, or --on_long truncate_prompt"),
+    "many_too_long": Kind(".eeeeeee", "more too long rows than --max_dropped allows", "raise --max_length"),
+    "equal_after_cut": Kind("..www...", "a pair that would be the same, cut at max_length", "raise --max_length"),
+    "equal_tokens": Kind("..eee...", "a pair whose completions are the same tokens", DROP),
 }
 # fmt: on
 

@@ -19,6 +19,7 @@ from accord.records import Completion, Group, Judgement, Origin, RecordError, Te
 EVERYWHERE = ("id", "category", "tools", "weight")
 ALIKE = 0.8  # how alike (difflib's ratio) a misnamed column must be to be taken for a known one
 SINGLE = ("model", "annotator")
+LABELLED = ("labels", *SINGLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ FORMATS = {
         "a comparison: `chosen` is preferred to `rejected`", ("prompt", "chosen", "rejected"), PAIR,
         plain_formats.comparison, parts.as_pairs, plain_formats.comparison_rows),
     "demonstration": Format(
-        "a demonstration; `label` (true or false) makes it a thumb up or down",
-        ("prompt", "completion"), ("label", *SINGLE),
+        "a demonstration; `label` (true or false) makes it a thumb up or down, `labels` labelled text",
+        ("prompt", "completion"), ("label", *LABELLED),
         plain_formats.demonstration, parts.as_best, plain_formats.demonstration_rows),
     "unpaired": Format(
-        "a thumb up or down, as KTO takes it", ("prompt", "completion", "label"), SINGLE,
+        "a thumb up or down, as KTO takes it", ("prompt", "completion", "label"), LABELLED,
         plain_formats.demonstration, parts.as_labels, plain_formats.demonstration_rows),
     "ranking": Format(
         "a ranking: `ranks` (1 is best, equal is a tie) or `ratings` (higher is better)",
@@ -61,11 +62,13 @@ FORMATS = {
         ("prompt", "completions", "judgements"), ("models",),
         plain_formats.whole_group, parts.whole, plain_formats.group_rows),
     "conversation": Format(
-        "a conversation: the prompt is all turns before the first assistant turn; with a `label`, before the last turn",
-        ("messages",), ("label", *SINGLE),
+        "a conversation: the prompt is all turns before the first assistant turn; with a `label` or `labels`, before "
+        "the last turn",
+        ("messages",), ("label", *LABELLED),
         plain_formats.conversation, parts.as_good, plain_formats.conversation_rows),
     "document": Format(
-        "a document", ("text",), (), plain_formats.document, parts.as_text, plain_formats.document_rows),
+        "a document; `label` or `labels` say what it is (accord classify)", ("text",), ("label", "labels", "annotator"),
+        plain_formats.document, parts.as_text, plain_formats.document_rows),
     "prompt": Format(
         "something to sample from", ("prompt",), (),
         plain_formats.question, parts.as_asked, plain_formats.question_rows),

@@ -75,6 +75,8 @@ def permuted(judgement: Judgement, places: Sequence[int]) -> Judgement:
         ratings=judgement.ratings and tuple(judgement.ratings[place] for place in places),
         labels=judgement.labels and tuple(judgement.labels[place] for place in places),
         aspects={name: tuple(values[place] for place in places) for name, values in judgement.aspects.items()},
+        classes=judgement.classes and tuple(judgement.classes[place] for place in places),
+        flags={name: tuple(values[place] for place in places) for name, values in judgement.flags.items()},
     )
 
 
@@ -111,11 +113,15 @@ def _together(rated: Rated, k: int) -> Judgement | None:
     of_all = [name for name in said[0].aspects if all(name in others for others in names)]
     ratings = [value for one in said for value in one.ratings or ()]
     labels = [value for one in said for value in one.labels or ()]
-    if len(ratings) not in (0, k) or len(labels) not in (0, k):
+    classes = [value for one in said for value in one.classes or ()]
+    if any(len(values) not in (0, k) for values in (ratings, labels, classes)):
         return None
+    flagged = dict.fromkeys(name for one in said for name in one.flags)
     return Judgement(
         ratings=tuple(ratings) or None,
         labels=tuple(labels) or None,
         annotator=said[0].annotator,
         aspects={name: tuple(one.aspects[name][0] for one in said) for name in of_all},
+        classes=tuple(classes) or None,
+        flags={name: tuple(one.flags.get(name, (None,))[0] for one in said) for name in flagged},
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from accord.data import choose
+from accord.data.classified import is_labelled_text
 from accord.data.join import permuted
 from accord.records import Group, Judgement, RecordError
 
@@ -82,7 +83,7 @@ def as_labels(group: Group) -> Parts:
         lost = () if len(kept) == len(group.judgements) else (NO_LABEL,)
         return Parts([replace(group, judgements=kept) if lost else group], lost)
     made = _numbered(group, list(_labelled(group)), "nothing that calls a completion good or bad")
-    return Parts(made, (AS_LABELS, *_said(group, (*MARGIN, "ratings", "aspects"))))
+    return Parts(made, (AS_LABELS, *_said(group, (*MARGIN, "ratings", "aspects", "classes", "flags"))))
 
 
 def _labelled(group: Group) -> Iterator[Group]:
@@ -121,8 +122,7 @@ def as_good(group: Group) -> Parts:
 
 def as_text(group: Group) -> Parts:
     """As as_good, also where nothing stands before the completion."""
-    document = not group.prompt and len(group.completions) == 1 and not group.judgements
-    return Parts([group]) if document else as_good(group)
+    return Parts([group]) if is_labelled_text(group) else as_good(group)
 
 
 def as_asked(group: Group) -> Parts:
@@ -135,7 +135,7 @@ def as_asked(group: Group) -> Parts:
 
 def _asked(group: Group) -> Group:
     """The group itself, if it asks something."""
-    if not group.prompt and not group.judgements and len(group.completions) == 1:
+    if is_labelled_text(group):
         raise CannotHold("a text without a prompt")
     return group
 

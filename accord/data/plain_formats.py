@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from accord.data.choose import standing
 from accord.data.fields import Row
+from accord.data.label_columns import Label, classes, flags, label_columns, label_of, says
 from accord.data.parts import CannotHold
 from accord.records import Group, Judgement, Message, Text, Turns
 
@@ -84,14 +86,21 @@ def comparison_rows(group: Group) -> Iterator[Columns]:
 
 
 def demonstration(row: Row) -> Group:
-    """One completion; a label says that it is good or bad."""
+    """One completion; a `label` says that it is good or bad, `labels` (or a `label` that is a name) what it is."""
     prompt = row.content("prompt")
-    return single(row, prompt, row.reply("completion", like=prompt), row.flag("label"))
+    return single(row, prompt, row.reply("completion", like=prompt), *_said(row))
 
 
-def single(row: Row, prompt: Text, completion: Text, label: bool | None) -> Group:
-    """A group of one completion, with the label, the model and the annotator of the row."""
-    judgement = None if label is None else Judgement(labels=(label,), annotator=row.word("annotator"))
+def _said(row: Row) -> tuple[bool | None, Label]:
+    """Thumb and label of a row."""
+    if isinstance(row.columns.get("label"), str):
+        return None, label_of(row)
+    return row.flag("label"), label_of(row, ("labels",))
+
+
+def single(row: Row, prompt: Text, completion: Text, thumb: bool | None, label: Label | None = None) -> Group:
+    """A group of one completion, with the thumb, the label, the model and the annotator of the row."""
+    judgement = (label or Label()).judgement(row.word("annotator"), thumb=thumb)
     model = row.word("model")
     return row.group(prompt, (completion,), judgement, models=() if model is None else (model,))
 
@@ -105,8 +114,11 @@ def single_rows(group: Group, label: str) -> Iterator[tuple[Text, Columns]]:
 
 
 def demonstration_rows(group: Group) -> Iterator[Columns]:
-    for completion, said in single_rows(group, "label"):
-        yield {"prompt": plain(group.prompt), "completion": plain(completion), **said}
+    for judgement in group.judgements or (Judgement(),):
+        alone = replace(group, judgements=(judgement,))
+        for place, (completion, said) in enumerate(single_rows(alone, "label")):
+            texts = {"prompt": plain(group.prompt), "completion": plain(completion)}
+            yield {**texts, **said, **label_columns(judgement, place)}
 
 
 def ranking(row: Row) -> Group:
@@ -142,6 +154,7 @@ def judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgeme
     aspects = inner.as_object(f"{field}.aspects", value.get("aspects") or {})
     of_aspects = row.within(f"{field}.aspects", aspects)
     numbers = {name: of_aspects.numbers(f"{field}.aspects.{name}", k) for name in aspects}
+    flagged = inner.as_object(f"{field}.flags", value.get("flags") or {})
     return Judgement(
         ranks=inner.ranks(f"{field}.ranks", k),
         ratings=inner.numbers(f"{field}.ratings", k),
@@ -149,6 +162,8 @@ def judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgeme
         margin=inner.number(f"{field}.margin"),
         annotator=inner.word(f"{field}.annotator"),
         aspects={name: values for name, values in numbers.items() if values is not None},
+        classes=classes(inner, f"{field}.classes", k),
+        flags=flags(inner, f"{field}.flags", flagged, k),
     )
 
 
@@ -170,9 +185,10 @@ def conversation(row: Row) -> Group:
     """The prompt is all turns before the first assistant turn; the rest is the one completion. A label is of the last
     turn: then the prompt is all before it."""
     turns = row.turns("messages", row.needed("messages"))
-    label = row.flag("label")
-    prompt, (completion,) = divided(row, "messages", turns) if label is None else last_of(row, "messages", turns)
-    return single(row, prompt, completion, label)
+    thumb, label = _said(row)
+    unlabelled = thumb is None and label == Label()
+    prompt, (completion,) = divided(row, "messages", turns) if unlabelled else last_of(row, "messages", turns)
+    return single(row, prompt, completion, thumb, label)
 
 
 def last_of(row: Row, field: str, turns: Turns) -> tuple[Turns, tuple[Turns]]:
@@ -208,7 +224,14 @@ def reply_of(row: Row, field: str, turns: Turns) -> Turns:
 
 
 def conversation_rows(group: Group) -> Iterator[Columns]:
-    yield {"messages": plain(joined(group)), "model": group.completions[0].model}
+    row = {"messages": plain(joined(group)), "model": group.completions[0].model}
+    for judgement in _labelling(group):
+        yield {**row, **label_columns(judgement, 0), "annotator": judgement.annotator}
+
+
+def _labelling(group: Group) -> list[Judgement]:
+    """The judgements that say what its completion is; an empty one, where none does."""
+    return [judgement for judgement in group.judgements if says(judgement)] or [Judgement()]
 
 
 def joined(group: Group) -> Turns:
@@ -225,14 +248,17 @@ def turns_of(content: Text) -> Turns:
 
 
 def document(row: Row) -> Group:
-    return row.group("", (row.text("text"),))
+    """A text; a label says what it is."""
+    return row.group("", (row.text("text"),), label_of(row).judgement(row.word("annotator")))
 
 
 def document_rows(group: Group) -> Iterator[Columns]:
     contents = [group.prompt, *(completion.content for completion in group.completions)]
     if any(not isinstance(content, str) for content in contents):
         raise CannotHold("turns: plain text does not say whose words they are")
-    yield {"text": "".join(map(str, contents))}
+    for judgement in _labelling(group):
+        said = label_columns(judgement, 0) if group.completions else {}
+        yield {"text": "".join(map(str, contents)), **said, "annotator": judgement.annotator}
 
 
 def question(row: Row) -> Group:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from accord.data.check import field_names
 from accord.data.choose import pairs
 from accord.data.findings import Finding
-from accord.records import Group, Origin, Text
+from accord.records import Class, Group, Origin, Text
 
 GOOD = {True: "good", False: "bad"}
 Digest = int  # 64 bits; among a million texts two are taken for the same with a chance of 3e-8
@@ -50,6 +50,7 @@ class Repeats:
         self.prompts: dict[Digest, Seen] = {}  # where each prompt stands first
         self._rows: dict[Digest, Seen] = {}
         self._orders: dict[Digest, tuple[bool, Seen]] = {}  # pair -> does the one of the lower digest win
+        self._classes: dict[Digest, tuple[Class, Seen]] = {}  # a text with its prompt -> what it is said to be
 
     def add(self, group: Group, made: Digests) -> bool:
         """made: `digests` of the group. Whether something was found."""
@@ -62,6 +63,8 @@ class Repeats:
         before = len(self.found)
         for i, j in _preferred(group):
             self._compare(group, here, i, j, made.completions)
+        if len(group.completions) == 1:
+            self._sort(group, here, made.completions[0])
         return len(self.found) > before
 
     def _compare(self, group: Group, here: Seen, best: int, worst: int, completions: Sequence[Digest]) -> None:
@@ -79,6 +82,20 @@ class Repeats:
             what = f"{names[0]} is {GOOD[lower]} here (id {here.id}), and {GOOD[first]} in {twin}"
         else:
             what = f"{names[best]} wins against {names[worst]} here (id {here.id}), and loses in {twin}"
+        self._contradict(here, twin, what)
+
+    def _sort(self, group: Group, here: Seen, text: Digest) -> None:
+        """Its one completion is of another class here than where it was first seen."""
+        said = {judgement.classes[0] for judgement in group.judgements if judgement.classes}
+        if len(said) != 1:
+            return
+        (own,) = said
+        first, twin = self._classes.setdefault(text, (own, here))
+        if first != own:
+            what = f"{field_names(group)[0]} is {_shown(own)} here (id {here.id}), and {_shown(first)} in {twin}"
+            self._contradict(here, twin, what)
+
+    def _contradict(self, here: Seen, twin: Seen, what: str) -> None:
         same_hand = here.annotator is not None and here.annotator == twin.annotator
         self._say("contradiction", here, what + (f", by the same annotator {here.annotator}" if same_hand else ""))
 
@@ -90,6 +107,10 @@ class Repeats:
         for prompt, here in self.prompts.items():
             if (there := held.prompts.get(prompt)) is not None:
                 yield Finding("shared_prompt", here.origin, f"the prompt is held out too: {there}", "prompt", here.id)
+
+
+def _shown(one: Class) -> str:
+    return one if isinstance(one, str) else f"[{', '.join(one)}]"
 
 
 def _preferred(group: Group) -> list[tuple[int, int]]:
@@ -107,7 +128,10 @@ def _annotator(group: Group) -> str | None:
 
 def _row_digest(group: Group, made: Digests) -> Digest:
     """The prompt, the completions and what was said of them by whom; two annotators who agree are two rows."""
-    said = [(one.ranks, one.ratings, one.labels, one.annotator) for one in group.judgements]
+    said = [
+        (one.ranks, one.ratings, one.labels, one.annotator, one.classes, tuple(sorted(one.flags.items())))
+        for one in group.judgements
+    ]
     return hash((made.prompt, made.completions, tuple(said)))
 
 

@@ -21,6 +21,7 @@ NUMBERS = frozenset(
     "margin weight label kto_tag helpfulness correctness coherence complexity verbosity "
     "score_chosen score_rejected chosen_rating rejected_rating chosen-rating rejected-rating".split()
 )
+NAMES = frozenset(["labels"])  # a name, or a list or object of names as JSON
 TURNS = frozenset("prompt chosen rejected completion".split())
 TEXTS = frozenset("text instruction input output system response".split())
 TRUTH = {"true": True, "false": False}
@@ -126,6 +127,8 @@ def cell_value(column: str, text: str) -> Any:
         return _turns(text) if text.lstrip()[:1] in ("[", "{") else text
     if not text:
         return None
+    if column in NAMES:
+        return _names(text)
     if column in NUMBERS:
         return TRUTH.get(text.lower(), _number(text))
     return value_of(text.encode()) if column in LISTS else text
@@ -140,6 +143,14 @@ def _turns(text: str) -> Any:
     turns = value if isinstance(value, list) else [value]
     is_turns = all(isinstance(turn, dict) and not turn.keys().isdisjoint(("role", "from")) for turn in turns)
     return value if turns and is_turns else text
+
+
+def _names(text: str) -> Any:
+    """The list or object of names that a text is, or the text itself."""
+    try:
+        return value_of(text.encode()) if text[0] in '[{"' else text
+    except Flawed:
+        return text
 
 
 def _number(text: str) -> Any:
@@ -169,7 +180,7 @@ def parquet_rows(name: str) -> Iterator[Raw]:
 
     try:
         with ParquetFile(name, buffer_size=2**20, pre_buffer=False) as file:
-            columns = LISTS.intersection(_header(file.schema_arrow.names, name))
+            columns = (LISTS | NAMES).intersection(_header(file.schema_arrow.names, name))
             size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
             count = max(1, min(4096, BATCH * file.metadata.num_rows // max(1, size)))
             batches = (_batch_rows(batch) for batch in file.iter_batches(batch_size=count))

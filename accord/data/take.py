@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from accord.data.choose import demonstration, document, labelled, pairs, rankings
+from accord.data.classified import has_class
 from accord.data.findings import FINDINGS, Stage
 from accord.records import Group, Judged, RecordError
 
@@ -45,6 +46,7 @@ TAKES: dict[Stage, Take] = {
     "dpo": partial(compared, "pairs"),
     "kto": partial(compared, "labels"),
     "reward": partial(compared, "pairs"),
+    "classify": has_class,
     "rl": whole,
     "evaluate": whole,
 }

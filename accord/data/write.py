@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol
 
 from accord.data.clean import kind_of_name, packed
 from accord.data.parts import CannotHold
-from accord.data.tables import LISTS, cell_value
+from accord.data.tables import LISTS, NAMES, cell_value
 from accord.errors import InputError, StorageError
 
 # In the columns of LISTS, text is read as the JSON that it is; so any value can stand there.
@@ -142,7 +142,7 @@ class _Parquet:
 
     def check(self, row: Mapping[str, Any]) -> None:
         for name, kind in _kinds(row).items():
-            if name in LISTS:
+            if name in LISTS or name in NAMES:
                 continue
             if kind == "json":
                 raise CannotHold(f"{name}: turns with more than a role and words, in Parquet")

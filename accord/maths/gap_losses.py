@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from accord.maths import surrogates
 from accord.maths.finite import finite_exp
 from accord.maths.pair import Pair, log_ratio, log_ratio_gap, per_token, scaled
 
@@ -44,7 +45,7 @@ def hinge(policy: Pair, reference: Pair, length: Pair, *, beta: float = 0.1) -> 
 
     SLiC (Zhao et al. 2023) on log-ratios, as Liu et al. 2024 (RSO) normalise it; the hinge of Eq. 14 with m = beta h.
     """
-    return torch.relu(1 - beta * log_ratio_gap(policy, reference))
+    return surrogates.hinge(beta * log_ratio_gap(policy, reference))
 
 
 def ipo(policy: Pair, reference: Pair, length: Pair, *, beta: float = 0.1) -> Tensor:
@@ -64,7 +65,7 @@ def exponential(policy: Pair, reference: Pair, length: Pair, *, beta: float = 0.
     The exponential loss of Eq. 14 with m = beta h; Tang et al. 2024, Generalized Preference Optimization, f(m) =
     exp(-m). Below beta h = -40 it goes on along its tangent, since float32 has no such numbers.
     """
-    return finite_exp(-beta * log_ratio_gap(policy, reference))
+    return surrogates.exponential(beta * log_ratio_gap(policy, reference))
 
 
 def robust(policy: Pair, reference: Pair, length: Pair, *, beta: float = 0.1, label_smoothing: float = 0.1) -> Tensor:

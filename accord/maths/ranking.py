@@ -19,8 +19,16 @@ def plackett_luce(policy: Tensor, reference: Tensor, length: Tensor, rank: Tenso
     completions: exactly DPO. Of tied ones each is compared with itself and those ranked below it, not with each
     other: the paper has no ties.
     """
+    return ranking_nll(log_ratio_reward(policy, reference, length, rank, beta=beta), rank)
+
+
+def ranking_nll(reward: Tensor, rank: Tensor) -> Tensor:
+    """(Q, K), (Q, K) -> (Q,) -log P of the rankings, P = prod_k exp r_(k) / sum_{j >= k} exp r_(j), Eq. 7.
+
+    (k) is the k-th best; ties and places without a completion as in plackett_luce, whatever reward stands there.
+    """
     present = rank > 0
-    reward = log_ratio_reward(policy, reference, length, rank, beta=beta)
+    reward = torch.where(present, reward, 0.0)
     # (Q, K, K): for the completion in the second place, which ones in the third it is chosen from.
     rivals = (rank.unsqueeze(-2) > rank.unsqueeze(-1)) | torch.eye(rank.shape[-1], dtype=torch.bool, device=rank.device)
     chosen_from = reward.unsqueeze(-2).masked_fill(~rivals, -torch.inf)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from accord.maths.finite import finite_exp
+from accord.maths import surrogates
 
 
 def kto(
@@ -102,7 +102,7 @@ def logistic(
 
     Eq. 14's logistic loss.
     """
-    return -logsigmoid(beta * _signed(policy - reference, label))
+    return surrogates.logistic(beta * _signed(policy - reference, label))
 
 
 def exponential_unpaired(
@@ -112,7 +112,7 @@ def exponential_unpaired(
 
     Eq. 14's exponential loss; below m = -40 it goes on along its tangent, since float32 has no such numbers.
     """
-    return finite_exp(-beta * _signed(policy - reference, label))
+    return surrogates.exponential(beta * _signed(policy - reference, label))
 
 
 def hinge_unpaired(
@@ -122,7 +122,7 @@ def hinge_unpaired(
 
     Eq. 14's hinge loss.
     """
-    return torch.relu(1 - beta * _signed(policy - reference, label))
+    return surrogates.hinge(beta * _signed(policy - reference, label))
 
 
 def zero_one(policy: Tensor, reference: Tensor, label: Tensor) -> Tensor:

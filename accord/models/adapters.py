@@ -52,8 +52,15 @@ class Lora(NamedTuple):
             use_rslora=self.rank_stabilised,
             use_dora=self.magnitudes,
             bias="none",
-            task_type=TaskType.SEQ_2_SEQ_LM if network.config.is_encoder_decoder else TaskType.CAUSAL_LM,
+            task_type=_task(network),
         )
+
+
+def _task(network: PreTrainedModel) -> TaskType:
+    """A score head is no output layer: it is trained whole, beside the adapter, and saved with it."""
+    if network.get_output_embeddings() is None:
+        return TaskType.SEQ_CLS
+    return TaskType.SEQ_2_SEQ_LM if network.config.is_encoder_decoder else TaskType.CAUSAL_LM
 
 
 def add_adapter(network: PreTrainedModel, lora: Lora, *, base: str, seed: int) -> PreTrainedModel:

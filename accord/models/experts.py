@@ -19,6 +19,8 @@ from transformers import PreTrainedModel
 from accord.data.batches import Batch
 from accord.errors import InputError
 
+ROUTED = "output_router_logits"
+
 
 class Routing(NamedTuple):
     """Sums over the tokens and layers of a micro-batch; those of a step are the sums of its micro-batches'."""
@@ -45,9 +47,13 @@ def coefficient(network: PreTrainedModel) -> float:
     """What stock transformers multiplies the balance loss with in training; 0 for networks that have none.
 
     As in TRL 1.16 the loss is kept wherever its coefficient is not 0; transformers' own Trainer also wants
-    `output_router_logits` in the config.
+    `output_router_logits` in the config. A body with a score head keeps the loss too, which stock has only beside an
+    output layer.
     """
-    if "output_router_logits" not in inspect.signature(network.forward).parameters:
+    if _is_headed(network):
+        config = network.config.get_text_config()
+        return float(getattr(config, "router_aux_loss_coef", 0.0) or 0.0) if hasattr(config, ROUTED) else 0.0
+    if ROUTED not in inspect.signature(network.forward).parameters:
         return 0.0
     found = getattr(network, "router_aux_loss_coef", None)
     return float((found if found is not None else getattr(network, "aux_loss_coef", None)) or 0.0)
@@ -56,7 +62,7 @@ def coefficient(network: PreTrainedModel) -> float:
 @torch.no_grad()
 def check_balance(network: PreTrainedModel, ids: npt.NDArray[np.int32]) -> None:
     """ids (T,): a text. InputError where stock's balance loss of it is another than ours."""
-    if not coefficient(network):
+    if not coefficient(network) or _is_headed(network):
         return
     own, stock = None, None
     if not network.config.is_encoder_decoder:
@@ -69,6 +75,11 @@ def check_balance(network: PreTrainedModel, ids: npt.NDArray[np.int32]) -> None:
             where=str(network.name_or_path or type(network).__name__),
             fix="set the loss's coefficient (router_aux_loss_coef) to 0 in config.json to train without it",
         )
+
+
+def _is_headed(network: PreTrainedModel) -> bool:
+    """Whether something else stands in the place of its output layer."""
+    return network.get_output_embeddings() is None
 
 
 class Recorder:

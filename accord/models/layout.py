@@ -8,7 +8,7 @@ layout of their own. Costs: accord.models.cost, measured in docs/benchmarks.md.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -38,10 +38,20 @@ class Trial(NamedTuple):
     largest: float
     mean: float
     failure: str = ""
+    unit: str = "nats per token"
 
     def __str__(self) -> str:
         what = f"{self.layout} layout, {self.head} output layer"
-        return f"{what}: {self.failure or f'differs from stock by up to {self.largest:.2g} nats per token'}"
+        return f"{what}: {self.failure or f'differs from stock by up to {self.largest:.2g} {self.unit}'}"
+
+
+class Reading(NamedTuple):
+    """What is read off a network, and is held against stock: rows of numbers, in the order of the completions."""
+
+    ours: Callable[[LanguageModel, Batch], Tensor]
+    stock: Callable[[LanguageModel, TokenGroup], Tensor]
+    unit: str
+    relative: bool = False  # differences count as parts of what is larger than 1
 
 
 def settle(
@@ -51,12 +61,13 @@ def settle(
     asked: Asked = "auto",
     groups: Sequence[TokenGroup] = (),
     keeps: bool = True,
+    reading: Reading | None = None,
 ) -> tuple[LanguageModel, list[Trial]]:
     """The first way that equals stock on `group`, cheapest first, then with stock's output layer; and what failed.
 
     groups: those of the run, which say what costs least; not given: `group`. keeps: whether a forward pass keeps keys
-    and values (with gradient checkpointing it does not). InputError where an encoder-decoder is asked for a decoder's
-    layout.
+    and values (with gradient checkpointing it does not). reading: what the run reads off the network; not given:
+    log-probabilities. InputError where an encoder-decoder is asked for a decoder's layout.
     """
     network, groups = model.network, groups or (group,)
     if network.config.is_encoder_decoder and asked != "auto":
@@ -66,7 +77,7 @@ def settle(
     # that is used twice, and padding on both sides.
     before = max(filter(shares, groups), key=lambda one: one.length, default=group)
     with resting(network):
-        return _settle(model, _ways(network, groups, asked, keeps), [_half(before), group])
+        return _settle(model, _ways(network, groups, asked, keeps), [_half(before), group], reading or LOGPROBS)
 
 
 def _ways(network: PreTrainedModel, groups: Sequence[TokenGroup], asked: Asked, keeps: bool) -> list[Layout]:
@@ -83,13 +94,13 @@ def _ways(network: PreTrainedModel, groups: Sequence[TokenGroup], asked: Asked, 
 
 
 def _settle(
-    model: LanguageModel, layouts: Sequence[Layout], groups: Sequence[TokenGroup]
+    model: LanguageModel, layouts: Sequence[Layout], groups: Sequence[TokenGroup], reading: Reading
 ) -> tuple[LanguageModel, list[Trial]]:
-    truth = torch.cat([stock_logprobs(model, group) for group in groups])
+    truth = torch.cat([reading.stock(model, group) for group in groups])
     failed: list[Trial] = []
     for layout in layouts:
         candidate = LanguageModel(model.network, layout)
-        trial = _try(candidate, groups, truth)
+        trial = _try(candidate, groups, truth, reading)
         largest, mean = ROUNDING[next(model.network.parameters()).dtype]
         if not trial.failure and trial.largest <= largest and trial.mean <= mean:
             return candidate, failed
@@ -108,17 +119,20 @@ def _half(group: TokenGroup) -> TokenGroup:
     return TokenGroup(group.group, group.prompt[: max(2, len(group.prompt) // 2)], tuple(halves))
 
 
-def _try(candidate: LanguageModel, groups: Sequence[TokenGroup], truth: Tensor) -> Trial:
+def _try(candidate: LanguageModel, groups: Sequence[TokenGroup], truth: Tensor, reading: Reading) -> Trial:
+    unit = reading.unit
     try:
         with torch.no_grad(), candidate.segmented():
             batch = arrange(groups, candidate.layout, start=candidate.start).to(candidate.device)
-            gap = (logprobs(candidate, batch).token.token - truth).abs()
+            gap = (reading.ours(candidate, batch) - truth).abs()
     except Exception as failure:  # whatever a network does that was not made for this: it is not used this way
-        return Trial(candidate.layout, candidate.head, float("inf"), float("inf"), f"{failure}".split("\n")[0])
+        return Trial(candidate.layout, candidate.head, float("inf"), float("inf"), f"{failure}".split("\n")[0], unit)
+    if reading.relative:
+        gap = gap / truth.abs().clamp(min=1)
     worst = gap.max().item() if len(gap) else 0.0
     if not torch.isfinite(gap).all():
-        return Trial(candidate.layout, candidate.head, worst, worst, "gives numbers that are not finite")
-    return Trial(candidate.layout, candidate.head, worst, gap.mean().item() if len(gap) else 0.0)
+        return Trial(candidate.layout, candidate.head, worst, worst, "gives numbers that are not finite", unit)
+    return Trial(candidate.layout, candidate.head, worst, gap.mean().item() if len(gap) else 0.0, unit=unit)
 
 
 @torch.no_grad()
@@ -136,6 +150,9 @@ def stock_logprobs(model: LanguageModel, group: TokenGroup) -> Tensor:
         logits = model.network(**taken(model.network, {**_plain(row), "use_cache": False, **extra})).logits[0]
         parts.append(token_logprob(logits[row.predict - first], row.target))
     return torch.cat(parts) if parts else torch.zeros(0, device=model.device)
+
+
+LOGPROBS = Reading(lambda model, batch: logprobs(model, batch).token.token, stock_logprobs, "nats per token")
 
 
 def _plain(row: Batch) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -32,6 +33,7 @@ from accord.models.adapter_files import adapter_directory, base_of, load_adapter
 from accord.models.adapters import adapter_tensors, bare, is_adapted
 from accord.models.directory import ADAPTER, CONFIG, Stored
 from accord.models.finite import check_finite
+from accord.models.heads import LAYER, Head, has_head, headless, write_beside
 from accord.models.quantize import four_bits
 from accord.models.weights import check_extent, check_weights
 from accord.models.writing import check_room, free, sync, told
@@ -93,16 +95,28 @@ def load_network(
     """
     adapter = adapter_directory(name)
     base = name if adapter is None else base_of(adapter, base_model)
-    network = _load_whole(base, device, trust_remote_code, dtype, in_4bit)
+    network = load_whole(base, device, trust_remote_code, dtype, in_4bit)
     return network if adapter is None else bare(load_adapter(network, adapter)).eval()
 
 
-def _load_whole(
-    name: str, device: torch.device | str, trust_remote_code: bool, dtype: torch.dtype, in_4bit: bool
+def load_whole(
+    name: str,
+    device: torch.device | str,
+    trust_remote_code: bool,
+    dtype: torch.dtype,
+    in_4bit: bool = False,
+    head: Head | None = None,
 ) -> PreTrainedModel:
-    config = _config(name, trust_remote_code, weights=True)
+    """A model that is no adapter. head: with that in the place of its output layer (accord.models.scorer)."""
+    config = config_of(name, trust_remote_code, weights=True)
     kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    stored = _stored(name)
+    stored = stored_tensors(name)
+    if head is not None:
+        kind = AutoModelForSequenceClassification
+        head.describe(config)
+    elif f"{LAYER}.weight" in stored:
+        what, fix = "a reward model or classifier, which gives scores and no text", "give a language model"
+        raise InputError(what, where=str(stored[f"{LAYER}.weight"].file), fix=fix)
     # Code of its own may make anything of a config, and quantised weights are packed.
     if not trust_remote_code and getattr(config, "quantization_config", None) is None:
         with torch.device("meta"):
@@ -123,9 +137,27 @@ def _load_whole(
             name,
             "model",
         )
+    if head is not None:
+        info = _with_head(network, info, head, name)
     check_weights(network, info, stored, name)
     checked: PreTrainedModel = network.eval() if in_4bit else network.to(device).eval()
     return checked
+
+
+def _with_head(network: PreTrainedModel, info: dict[str, Any], head: Head, name: str) -> dict[str, Any]:
+    """The same without what a head brings with it: an output layer that is left, a new head that is missing.
+
+    InputError where a head that should be there is missing.
+    """
+    body = f"{network.base_model_prefix}."
+    left = {key for key in info.get("unexpected_keys", ()) if key.startswith(body)}
+    missing = set(info.get("missing_keys", ()))
+    if f"{LAYER}.weight" in missing and head.seed is None:
+        raise headless(name)
+    if f"{LAYER}.weight" in missing:
+        head.begin(network)
+        missing.discard(f"{LAYER}.weight")
+    return {**info, "unexpected_keys": left, "missing_keys": missing}
 
 
 @contextmanager
@@ -153,7 +185,7 @@ def context_of(
 
     base_model: as for `load_network`.
     """
-    config = _config(name, trust_remote_code, base_model) if network is None else network.config
+    config = config_of(name, trust_remote_code, base_model) if network is None else network.config
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(longest) if longest else None
 
@@ -166,11 +198,11 @@ def has_encoder(
     base_model: str | None = None,
 ) -> bool:
     """Whether the model reads its prompt with an encoder, by its config. base_model: as for `load_network`."""
-    config = _config(name, trust_remote_code, base_model) if network is None else network.config
+    config = config_of(name, trust_remote_code, base_model) if network is None else network.config
     return bool(config.is_encoder_decoder)
 
 
-def _config(name: str, trust_remote_code: bool, base_model: str | None = None, *, weights: bool = False) -> Any:
+def config_of(name: str, trust_remote_code: bool, base_model: str | None = None, *, weights: bool = False) -> Any:
     """The config, once all that lies beside it may be read and its numbers make a model."""
     if (adapter := adapter_directory(name)) is not None:
         name = base_of(adapter, base_model)
@@ -185,7 +217,7 @@ def _config(name: str, trust_remote_code: bool, base_model: str | None = None, *
 
 def stored_dtype(name: str, *, trust_remote_code: bool = False) -> torch.dtype:
     """The number type that a model's config names for its weights; float32 where it names none."""
-    found = getattr(_config(name, trust_remote_code), "dtype", None)
+    found = getattr(config_of(name, trust_remote_code), "dtype", None)
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
@@ -219,6 +251,8 @@ def save(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory
         check_room(place, needed)
         if is_adapted(network):
             write_adapter(network, aside)
+            if has_head(network):
+                write_beside(network, aside)
         else:
             network.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -276,6 +310,7 @@ def _loaded(load: Callable[[], Any], name: str, what: str) -> Any:
         raise InputError(f"{what} cannot be loaded ({type(error).__name__}: {line})", where=name, fix=fix) from error
 
 
-def _stored(name: str) -> dict[str, Stored]:
+def stored_tensors(name: str) -> dict[str, Stored]:
+    """The tensors of a directory, or of a name that the cache has; empty where they are not there yet."""
     place = _place(name)
     return model_directory.tensors_of(place) if place is not None else {}

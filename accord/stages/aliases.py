@@ -1,4 +1,5 @@
-"""The options of TRL 1.16 (`trl dpo`, `trl sft`, `trl kto`), and a few of earlier versions: what becomes of each here.
+"""The options of TRL 1.16 (`trl dpo`, `trl sft`, `trl kto`, `trl reward`), and a few of earlier versions, and what
+becomes of each here.
 
 One row an option; `accord.stages.translate` applies them and docs/from_trl.md is made from them. Every row begins with
 TRL's default (OLD where TRL 1.16 has dropped the option).
@@ -86,8 +87,10 @@ ROWS: dict[str, Row] = {
     "lora_dropout": Same(0.05),
     "lora_target_modules": Same(None, "all-linear where not given", values={"none": LEFT_OUT}),
     "lora_target_parameters": Settled(None, (None,), "adapters go on linear layers", "--lora_target_modules"),
-    "lora_modules_to_save": Settled(None, (None, []), "with LoRA only the adapters are trained"),
-    "lora_task_type": Settled("CAUSAL_LM", ("CAUSAL_LM",), "the stage decides it"),
+    "lora_modules_to_save": Settled(
+        None, (None, [], ["score"], "score"), "with LoRA only the adapters are trained, and a reward model's score head"
+    ),
+    "lora_task_type": Settled("CAUSAL_LM", ("CAUSAL_LM", "SEQ_CLS"), "the stage decides it"),
     "use_rslora": Same(False),
     "use_dora": Same(False),
     "load_in_4bit": Same(False),
@@ -147,6 +150,7 @@ ROWS: dict[str, Row] = {
     "loss_type": Joined(["sigmoid"], "loss_type", "a list becomes a combination; of sft only nll"),
     "loss_weights": Joined(None, "loss_type", "the weights of a list of losses"),
     "label_smoothing": Same(0.0),
+    "center_rewards_coefficient": Renamed(None, "center_coefficient", values={"none": LEFT_OUT}),
     "ld_alpha": Same(None, "not given: off, which is 1", values={"none": LEFT_OUT}),
     "f_divergence_type": Same("reverse_kl"),
     "f_alpha_divergence_coef": Same(0.5),

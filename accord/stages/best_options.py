@@ -9,7 +9,7 @@ from accord.stages.options import Conflict, Options
 # Held-out figures whose direction is known: True where more is better.
 DIRECTIONS = {
     "loss": False, "bits_per_token": False, "mean_token_accuracy": True, "rewards/accuracies": True,
-    "rewards/margins": True,
+    "rewards/margins": True, "accuracy": True, "zero_one_loss": False, "all_right": True,
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,25 @@ WORDS = {
     "pretrain": "pre-trained on texts",
     "sft": "fine-tuned on demonstrations",
     "dpo": "aligned with comparisons by direct preference optimisation",
+    "reward": "reward model of comparisons",
+    "classify": "classifier of labelled texts",
 }
+SCORERS = ("reward", "classify")
 SOURCES: dict[Kind, str] = {"pairs": "comparisons", "labels": "labelled completions", "rankings": "rankings"}
 
 
-def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any], *, base: str | None = None) -> str:
-    """Markdown with the front matter that the Hugging Face hub reads. base: of an adapter, the model it belongs to."""
+def model_card(
+    command: str,
+    config: TrainingConfig,
+    summary: Mapping[str, Any],
+    *,
+    base: str | None = None,
+    findings: Sequence[str] = (),
+) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads. base: of an adapter, the model it belongs to.
+
+    findings: lines of Markdown that the stage adds to the results.
+    """
     data = summary["data"]
     return "\n".join(
         [
@@ -45,11 +58,12 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             "",
             *_results(summary),
             "",
+            *([*findings, ""] if findings else []),
             *_changes(summary),
             "## Use",
             "",
             "```python",
-            *_use("Seq2SeqLM" if summary["layout"] == "encoder" else "CausalLM", adapter=base is not None),
+            *_use(_kind(command, summary), adapter=base is not None, labels=summary.get("labels")),
             "```",
             "",
             "## Configuration",
@@ -60,6 +74,13 @@ def model_card(command: str, config: TrainingConfig, summary: Mapping[str, Any],
             "",
         ]
     )
+
+
+def _kind(command: str, summary: Mapping[str, Any]) -> str:
+    """Of the Auto classes, the one that loads it."""
+    if command in SCORERS:
+        return "SequenceClassification"
+    return "Seq2SeqLM" if summary["layout"] == "encoder" else "CausalLM"
 
 
 def _changes(summary: Mapping[str, Any]) -> list[str]:
@@ -96,18 +117,21 @@ def _front(command: str, base: str | None) -> list[str]:
     tags = ["accord", command, *(["lora"] if base is not None else [])]
     named = [f"base_model: {base}"] if base and not Path(base).is_absolute() else []
     library = "transformers" if base is None else "peft"
-    return [f"library_name: {library}", *named, "pipeline_tag: text-generation", f"tags: [{', '.join(tags)}]"]
+    task = "text-classification" if command in SCORERS else "text-generation"
+    return [f"library_name: {library}", *named, f"pipeline_tag: {task}", f"tags: [{', '.join(tags)}]"]
 
 
-def _use(kind: str, *, adapter: bool) -> list[str]:
+def _use(kind: str, *, adapter: bool, labels: Sequence[str] | None) -> list[str]:
+    """labels: of a classifier. peft makes the head anew, and has to be told how large it is."""
     package, name = ("peft", f"AutoPeftModelFor{kind}") if adapter else ("transformers", f"AutoModelFor{kind}")
+    sized = f", num_labels={len(labels or ('reward',))}" if adapter and kind == "SequenceClassification" else ""
     imports = [f"from {package} import {name}", "from transformers import AutoTokenizer"]
     if not adapter:
         imports = [f"from {package} import {name}, AutoTokenizer"]
     return [
         *imports,
         "",
-        f'model = {name}.from_pretrained(".")',
+        f'model = {name}.from_pretrained("."{sized})',
         'tokenizer = AutoTokenizer.from_pretrained(".")',
     ]
 

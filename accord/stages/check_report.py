@@ -32,6 +32,7 @@ HOLDS = {
     "comparison": "comparisons",
     "ranking": "rankings",
     "label": "labelled completions",
+    "class": "texts with a label",
     "demonstration": "demonstrations",
     "document": "texts",
     "prompt": "prompts alone",

@@ -11,15 +11,20 @@ from accord.stages import loss_names
 from accord.stages.config import (
     CacheConfig,
     CheckConfig,
+    ClassifyConfig,
     ConvertConfig,
     DemoConfig,
     DpoConfig,
     InitConfig,
+    LeaderboardConfig,
     LogprobsConfig,
     LossesConfig,
     MergeConfig,
     PretrainConfig,
+    RewardBenchConfig,
+    RewardConfig,
     RunsConfig,
+    ScoreConfig,
     SftConfig,
     SweepConfig,
     TrainingConfig,
@@ -30,7 +35,7 @@ from accord.stages.options import Config
 from accord.stages.resolve import load
 
 # Python may pass these as objects; the last two only it.
-OBJECTS = ("model", "data", "eval_data", "reference", "mix", "tokenizer", "callback")
+OBJECTS = ("model", "data", "eval_data", "reference", "mix", "demonstrations", "tokenizer", "callback")
 
 
 class Command(NamedTuple):
@@ -89,6 +94,20 @@ COMMANDS: dict[str, Command] = {
         "Align a model with comparisons (direct preference optimisation).",
         "accord dpo --model tuned --data comparisons.jsonl --output_dir aligned --validation 0.1",
     ),
+    "reward": Command(
+        RewardConfig,
+        "accord.stages.reward",
+        "Stages, in order",
+        "Train a reward model, which scores answers as people rank them.",
+        "accord reward --model tuned --data comparisons.jsonl --output_dir reward --validation 0.1",
+    ),
+    "classify": Command(
+        ClassifyConfig,
+        "accord.stages.classify",
+        "Stages, in order",
+        "Train a classifier, which says what a text is: toxic, appropriate, about sports.",
+        "accord classify --model tuned --data labelled.jsonl --output_dir classifier --validation 0.1",
+    ),
     "check": Command(
         CheckConfig,
         "accord.stages.check",
@@ -112,11 +131,33 @@ COMMANDS: dict[str, Command] = {
         "Write the log-probability of every completion in a file.",
         "accord logprobs --model aligned --data comparisons.jsonl --output logprobs.jsonl",
     ),
+    "score": Command(
+        ScoreConfig,
+        "accord.stages.score",
+        "Beside them",
+        "Write the score that a reward model or classifier gives to every completion in a file.",
+        "accord score --model reward --data answers.jsonl --output scores.jsonl",
+    ),
+    "reward-bench": Command(
+        RewardBenchConfig,
+        "accord.stages.reward_bench",
+        "Beside them",
+        "See how often a reward model prefers the better answer, by RewardBench's rules.",
+        "accord reward-bench --model reward --data reward_bench.jsonl",
+    ),
+    "leaderboard": Command(
+        LeaderboardConfig,
+        "accord.stages.leaderboard",
+        "Beside them",
+        "See which models are strongest, from comparisons or rankings of what they wrote, and how sure that is.",
+        "accord leaderboard comparisons.jsonl --anchor base --plot strengths.png",
+        word="data",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
         "Beside them",
-        "List the losses that accord dpo knows, with what they fit and where they end; each is a command, too.",
+        "List the losses that accord dpo and accord reward know, with what they fit and where they end.",
         "accord losses",
     ),
     "cache": Command(
@@ -212,7 +253,7 @@ def _function(name: str) -> Callable[..., Any]:
         inspect.Parameter(leaf.key, keyword, default=empty if leaf.required else leaf.default)
         for leaf in leaves(COMMANDS[name].config).values()
     ]
-    function.__name__ = function.__qualname__ = name
+    function.__name__ = function.__qualname__ = name.replace("-", "_")
     function.__doc__ = (
         f"{COMMANDS[name].help}\n\nOptions as `accord {name} --help` explains them; `config`: a YAML file."
     )
@@ -227,6 +268,9 @@ def __getattr__(name: str) -> Callable[..., Any]:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-init, pretrain, sft, dpo = map(_function, ("init", "pretrain", "sft", "dpo"))
+init, pretrain, sft, dpo, reward = map(_function, ("init", "pretrain", "sft", "dpo", "reward"))
+classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
+leaderboard = _function("leaderboard")
+score, reward_bench = map(_function, ("score", "reward-bench"))

@@ -12,6 +12,7 @@ from accord.stages import loss_names
 from accord.stages.adapter_options import AdapterOptions, MergeOptions
 from accord.stages.best_options import BestOptions
 from accord.stages.check_options import CheckOptions, CheckTokensOptions
+from accord.stages.classify_options import ClassifyOptions
 from accord.stages.command_options import (
     CacheOptions,
     DemoOptions,
@@ -23,6 +24,7 @@ from accord.stages.command_options import (
     VerifyOptions,
 )
 from accord.stages.convert_options import ConvertOptions
+from accord.stages.leaderboard_options import LeaderboardOutput, StrengthOptions, VerdictOptions
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.options import (
     Config,
@@ -34,7 +36,9 @@ from accord.stages.options import (
     ReadOptions,
     TrainOptions,
 )
-from accord.stages.run_options import RunOptions
+from accord.stages.reward_options import RewardOptions
+from accord.stages.run_options import RunOptions, SampleOptions
+from accord.stages.score_options import BenchOptions, ScoringOptions
 
 
 class InitConfig(Config):
@@ -72,13 +76,19 @@ class TrainingConfig(Config):
         return self
 
 
-class PretrainConfig(TrainingConfig):
+class WriterConfig(TrainingConfig):
+    """What every stage has whose model writes texts."""
+
+    sampling: SampleOptions
+
+
+class PretrainConfig(WriterConfig):
     """`accord pretrain`."""
 
     defaults: ClassVar = {"learning_rate": 1e-3, "warmup_steps": 0.1}
 
 
-class SftConfig(TrainingConfig):
+class SftConfig(WriterConfig):
     """`accord sft`."""
 
     # A pre-trained model needs only a short warm-up; 3 % is Alpaca's.
@@ -87,7 +97,7 @@ class SftConfig(TrainingConfig):
     demonstration: DemonstrationOptions
 
 
-class DpoConfig(TrainingConfig):
+class DpoConfig(WriterConfig):
     """`accord dpo`. own_loss: of a command that is named after a loss."""
 
     defaults: ClassVar = {"learning_rate": 1e-6, "warmup_steps": 0.1, "loss_type": "sigmoid"}
@@ -109,6 +119,24 @@ class DpoConfig(TrainingConfig):
         return self
 
 
+class RewardConfig(TrainingConfig):
+    """`accord reward`."""
+
+    # InstructGPT trains its reward model for one epoch with 9e-6: more epochs overfit.
+    defaults: ClassVar = {"learning_rate": 1e-5, "warmup_steps": 0.1}
+    length: LengthOptions
+    reward: RewardOptions
+
+
+class ClassifyConfig(TrainingConfig):
+    """`accord classify`."""
+
+    # BERT's rate for classification (Devlin et al. 2019): a head that begins at random wants more than accord dpo.
+    defaults: ClassVar = {"learning_rate": 2e-5, "warmup_steps": 0.1}
+    length: LengthOptions
+    classify: ClassifyOptions
+
+
 class LogprobsConfig(Config):
     """`accord logprobs`."""
 
@@ -117,6 +145,26 @@ class LogprobsConfig(Config):
     data: ReadOptions
     length: LengthOptions
     score: ScoreOptions
+
+
+class ScoreConfig(Config):
+    """`accord score`."""
+
+    defaults: ClassVar = {"dtype": "float32", "max_length": None}
+    model: ModelOptions
+    data: ReadOptions
+    length: LengthOptions
+    scoring: ScoringOptions
+
+
+class RewardBenchConfig(Config):
+    """`accord reward-bench`."""
+
+    defaults: ClassVar = {"dtype": "float32", "max_length": None}
+    model: ModelOptions
+    data: ReadOptions
+    length: LengthOptions
+    bench: BenchOptions
 
 
 class CheckConfig(Config):
@@ -144,6 +192,14 @@ class CacheConfig(Config):
 
     cache: CacheOptions
     table: TableOptions
+
+
+class LeaderboardConfig(Config):
+    """`accord leaderboard`."""
+
+    verdicts: VerdictOptions
+    strength: StrengthOptions
+    output: LeaderboardOutput
 
 
 class MergeConfig(Config):

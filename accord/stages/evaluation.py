@@ -13,7 +13,7 @@ from accord.training.fitting import Room
 from accord.training.loop import Held, measure
 from accord.training.objectives import Objective
 
-PROPORTIONS = ("rewards/accuracies", "mean_token_accuracy")
+PROPORTIONS = ("rewards/accuracies", "mean_token_accuracy", "accuracy", "zero_one_loss", "all_right")
 WITH_INTERVAL = ("loss", *PROPORTIONS)  # in metrics.jsonl; summary.json has the interval of every figure
 
 

@@ -37,6 +37,14 @@ LABELS = {
 RANKINGS = {"plackett_luce": "Plackett-Luce: a whole ranking of K completions at once."}
 
 NAMES = {**PAIRS, **LABELS, **RANKINGS}
+# Of accord reward; its `davidson` is chosen by the option ties.
+REWARDS = {
+    "bradley_terry": "Bradley-Terry: the logistic loss of all pairs of a group; the usual one.",
+    "hinge": "A margin of 1, and no more.",
+    "exponential": "The exponential loss: stresses wrongly ordered pairs.",
+    "davidson": "Bradley-Terry with ties as an outcome of their own: --ties davidson.",
+    "plackett_luce": "Plackett-Luce: a whole ranking of K completions at once.",
+}
 # Losses that are commands too; `sft` is a stage of its own.
 COMMANDS = {name: text for name, text in NAMES.items() if name != "sft"}
 

@@ -12,8 +12,10 @@ from transformers import PreTrainedModel
 from accord.errors import InputError, IntegrityError
 from accord.models.adapter_files import adapter_directory, base_of, load_adapter
 from accord.models.adapters import merged
+from accord.models.heads import has_head
 from accord.models.layout import ROUNDING
 from accord.models.load import load_network, load_tokenizer, save, stored_dtype
+from accord.models.scorer import base_with_head, is_scorer
 from accord.stages.adapter_options import MergeOptions
 from accord.stages.config import MergeConfig
 from accord.stages.new_model import NewModel, empty_folder
@@ -44,26 +46,33 @@ def run(config: MergeConfig, given: Given) -> NewModel:
 
 
 def _merged(directory: Path, base: str, options: MergeOptions) -> PreTrainedModel:
-    """In float32. IntegrityError where the merged model's log-probabilities are not the adapter's."""
-    network = load_network(base, trust_remote_code=options.trust_remote_code)
+    """In float32. IntegrityError where the merged model's log-probabilities, or scores, are not the adapter's."""
+    trusting = options.trust_remote_code
+    scorer = is_scorer(str(directory))
+    network = (
+        base_with_head(directory, base, trust_remote_code=trusting)
+        if scorer
+        else load_network(base, trust_remote_code=trusting)
+    )
     wrapped = load_adapter(network, directory)
     before = _probe(network)
     whole = merged(wrapped)
     largest, _ = ROUNDING[torch.float32]
     gap = (_probe(whole) - before).abs().max().item()
     if not gap <= largest:
-        what = f"merged, it differs from the adapter by up to {gap:.2g} nats per token"
+        unit = "in its score" if scorer else "nats per token"
+        what = f"merged, it differs from the adapter by up to {gap:.2g} {unit}"
         raise IntegrityError(what, where=str(directory), fix="use the adapter as it is; tell us which model it is")
     return whole
 
 
 @torch.no_grad()
 def _probe(network: PreTrainedModel) -> Tensor:
-    """(PROBE, V) log-probabilities after random tokens."""
+    """After random tokens: (PROBE, V) log-probabilities, or of a network with a head its (L,) scores."""
     ids = torch.randint(
         network.config.get_text_config().vocab_size, (1, PROBE), generator=torch.Generator().manual_seed(0)
     )
     inputs = {"input_ids": ids, **({"decoder_input_ids": ids} if network.config.is_encoder_decoder else {})}
     network.eval()
     logits: Tensor = network(**inputs).logits[0]
-    return logits.float().log_softmax(-1)
+    return logits.float() if has_head(network) else logits.float().log_softmax(-1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.models.sample import sample
-from accord.stages.config import DpoConfig
+from accord.stages.config import DpoConfig, WriterConfig
 from accord.stages.evaluation import Evaluation
 from accord.stages.losses import in_numbers
 from accord.stages.session import Session
@@ -29,18 +29,20 @@ class Result:
 
 
 def write_samples(session: Session, step: int) -> None:
-    """What the model answers to a few prompts, into samples.jsonl."""
-    count = session.config.run.samples
-    prompts = [ids for ids in session.prompts if len(ids)][:count]
+    """What the model answers to a few prompts, into samples.jsonl; nothing where it writes no text."""
+    config = session.config
+    if not isinstance(config, WriterConfig):
+        return
+    prompts = [ids for ids in session.prompts if len(ids)][: config.sampling.samples]
     if not prompts:
         return
     with session.begun.model.segmented():
         made = sample(
             session.begun.model.network,
             prompts,
-            max_new_tokens=session.config.run.sample_tokens,
+            max_new_tokens=config.sampling.sample_tokens,
             end=int(session.begun.tokenizer.eos_token_id),
-            seed=session.config.train.seed,
+            seed=config.train.seed,
         )
     decode = session.begun.tokenizer.decode
     rows = [

@@ -8,8 +8,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from accord.errors import InputError
 from accord.models.adapter_files import adapter_directory, place_of
 from accord.models.adapters import Lora, add_adapter, bare, is_adapted, make_trainable
+from accord.models.heads import Head, has_head
 from accord.models.load import check_vocabulary, load_network
 from accord.models.quantize import check_bitsandbytes
+from accord.models.scorer import is_scorer, load_scorer, new_scorer, with_new_head
 from accord.stages.adapter_options import AdapterOptions
 from accord.stages.config import TrainingConfig
 from accord.stages.setup import Given, Machine, moved, network_of, say
@@ -39,18 +41,27 @@ def check_adapter(config: TrainingConfig, given: Given) -> None:
 
 
 def policy_of(
-    config: TrainingConfig, given: Given, tokenizer: PreTrainedTokenizerBase, place: Machine
+    config: TrainingConfig,
+    given: Given,
+    tokenizer: PreTrainedTokenizerBase,
+    place: Machine,
+    head: Head | None = None,
 ) -> PreTrainedModel:
     """The whole model in float32, all trainable; or a frozen one in the machine's precision with an adapter.
 
-    A new adapter's weights come from the seed; it as yet changes nothing.
+    A new adapter's weights come from the seed; it as yet changes nothing. head: what takes the place of the output
+    layer; a model that has such a head keeps it.
     """
     options = config.adapter
     if options.lora_r is None and not _begins_adapted(config, given):
-        network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
+        if head is None:
+            network = network_of(config.model.model, given.get("model"), tokenizer, config.model, place)
+        else:
+            network = _headed(config, given, place._replace(dtype=torch.float32), head)
+            check_vocabulary(network, tokenizer)
         # The masters are float32; `weights_of` makes the rest.
         return moved(network, place.device, torch.float32)
-    network = _base(config, given, place)
+    network = _base(config, given, place) if head is None else _headed(config, given, place, head)
     check_vocabulary(network, tokenizer)
     if options.lora_r is not None:
         base = place_of(str(network.name_or_path))
@@ -86,6 +97,40 @@ def _base(config: TrainingConfig, given: Given, place: Machine) -> PreTrainedMod
         base_model=config.model.base_model,
         in_4bit=config.adapter.load_in_4bit,
     )
+
+
+def _headed(config: TrainingConfig, given: Given, place: Machine, head: Head) -> PreTrainedModel:
+    """A body with a head: the model's own, or a new one. InputError where its own is for something else."""
+    options = config.model
+    if "model" in given:
+        network = bare(given["model"])
+        network = moved(network if has_head(network) else with_new_head(network, head), place.device)
+    elif is_scorer(options.model):
+        network = load_scorer(
+            options.model,
+            device=place.device,
+            trust_remote_code=options.trust_remote_code,
+            dtype=place.dtype,
+            base_model=options.base_model,
+            in_4bit=config.adapter.load_in_4bit,
+        )
+    elif _begins_adapted(config, given):
+        what = "is an adapter of a language model, and a score head would be trained on its base alone"
+        raise InputError(what, where=options.model, fix="merge it first (accord merge), and give the result")
+    else:
+        network = new_scorer(
+            options.model,
+            head,
+            device=place.device,
+            trust_remote_code=options.trust_remote_code,
+            dtype=place.dtype,
+            in_4bit=config.adapter.load_in_4bit,
+        )
+    wanted, there = len(head.labels or ()), network.config.num_labels
+    if wanted != there:
+        what = f"its head has {there} numbers, and this needs {wanted}"
+        raise InputError(what, where=options.model or "model", fix="begin with the language model, for a new head")
+    return network
 
 
 def _lora(options: AdapterOptions, r: int) -> Lora:

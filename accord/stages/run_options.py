@@ -64,8 +64,6 @@ class RunOptions(Options):
         description="Upload the trained model to this repository of the Hugging Face hub, made private if it is new.",
     )
     dry_run: bool = Field(False, description="Only say what would be trained: groups, tokens, steps, memory, time.")
-    samples: int = Field(4, ge=0, description="Prompts that the model answers before and after training; 0 = none.")
-    sample_tokens: int = Field(64, ge=1, description="Longest such answer, in tokens.")
     threads: Threads = None
 
     @model_validator(mode="after")
@@ -79,3 +77,11 @@ class RunOptions(Options):
         if "none" in self.report_to and len(self.report_to) > 1:
             raise Conflict("report_to", "none together with trackers", "none alone, or only the trackers")
         return self
+
+
+class SampleOptions(Options):
+    """What the model is seen to write, before and after training."""
+
+    panel: ClassVar[str] = "Run"
+    samples: int = Field(4, ge=0, description="Prompts that the model answers before and after training; 0 = none.")
+    sample_tokens: int = Field(64, ge=1, description="Longest such answer, in tokens.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -18,8 +18,10 @@ from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
 from accord.data.encode import Ids
 from accord.models.experts import check_balance
+from accord.models.heads import Head
 from accord.models.identity import Unidentified, frozen
 from accord.models.logprobs import LanguageModel
+from accord.models.scorer import pad_apart
 from accord.stages.caches import tokens_of
 from accord.stages.callbacks import Callback, callbacks_of
 from accord.stages.config import DpoConfig, TrainingConfig
@@ -82,6 +84,17 @@ class Begun:
             yield from self.room.cut([batch])
 
 
+class Findings(NamedTuple):
+    """What a stage finds out about the model that it has trained."""
+
+    summary: Mapping[str, Any]  # for summary.json, beside the usual
+    card: Sequence[str] = ()  # lines of Markdown for the model card
+    lines: Sequence[str] = ()  # said at the end
+
+
+AtEnd = Callable[["Session"], Findings]
+
+
 @dataclass
 class Session:
     """A run that is ready to train."""
@@ -94,6 +107,7 @@ class Session:
     prompts: Sequence[Ids]  # token ids to sample from, before and after
     after_step: Callable[[int], None] | None = None  # called with the number of steps done, after every step
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
+    at_end: AtEnd | None = None  # looks at the trained model before it is written
     stop: Stop = field(default_factory=Stop)  # hears the signals while the run trains
     saver: Saver = field(default_factory=lambda: Saver(say))  # writes its checkpoints
 
@@ -134,9 +148,17 @@ def held_out(session: Session) -> Evaluation:
 
 @contextmanager
 def begin(
-    command: str, config: TrainingConfig, given: Given, intake: Intake, length: LengthOptions | None = None
+    command: str,
+    config: TrainingConfig,
+    given: Given,
+    intake: Intake,
+    length: LengthOptions | None = None,
+    head: Callable[[Data], Head] | None = None,
 ) -> Iterator[Begun]:
-    """Looks into the run folder, reads the data, claims the folder and holds it, loads the model."""
+    """Looks into the run folder, reads the data, claims the folder and holds it, loads the model.
+
+    head: what takes the place of the model's output layer, for the data at hand; may refuse these.
+    """
     require(config.run.report_to)
     callbacks = callbacks_of(given)
     place = machine(config.model, threads=config.run.threads, max_tokens=config.train.max_tokens)
@@ -159,8 +181,15 @@ def begin(
         say(f"data: {data.report.summary()}")
         for warning in data.report.warnings():
             say(f"note: {warning}")
+        wanted = head(data) if head else None
         claim(entered, command, data)
-        network = policy_of(config, given, tokenizer, place)
+        network = policy_of(config, given, tokenizer, place, wanted)
+        if wanted is not None:
+            told = pad_apart(
+                network, tokenizer, {int(one.ids[-1]) for group in data.groups for one in group.completions}
+            )
+            if told is not None:
+                say(f"note: pad token: {told}, as stock transformers looks for the last token that is not padding")
         model = ready(network, data.groups, config.model, keeps=not config.train.gradient_checkpointing)
         check_balance(network, np.concatenate([data.groups[0].prompt, data.groups[0].completions[0].ids]))
         weights = weights_of(network, config.train, place.dtype)

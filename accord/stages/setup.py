@@ -13,7 +13,8 @@ from accord.errors import InputError
 from accord.models.adapters import bare
 from accord.models.causality import check_causal
 from accord.models.device import choose_device, keep_freed_memory, same_numbers_twice
-from accord.models.layout import MICRO_BATCH, Trial, settle
+from accord.models.heads import SCORES, has_head
+from accord.models.layout import LOGPROBS, MICRO_BATCH, Trial, settle
 from accord.models.load import (
     check_vocabulary,
     context_of,
@@ -123,11 +124,15 @@ def ready(
 ) -> LanguageModel:
     """The network with the cheapest layout that the start-up comparison on the longest group allows.
 
-    keeps: whether its forward passes will keep keys and values.
+    keeps: whether its forward passes will keep keys and values. What is compared are scores, if it has a head for them.
     """
     longest = max(groups, key=lambda group: group.length)
-    check_causal(LanguageModel(network), longest)
-    model, failed = settle(LanguageModel(network), longest, asked=options.layout, groups=groups, keeps=keeps)
+    reading = SCORES if has_head(network) else LOGPROBS
+    if reading is LOGPROBS:
+        check_causal(LanguageModel(network), longest)
+    model, failed = settle(
+        LanguageModel(network), longest, asked=options.layout, groups=groups, keeps=keeps, reading=reading
+    )
     for trial in failed:
         say(_fallback(trial))
     if failed or options.layout != "auto":

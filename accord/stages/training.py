@@ -16,7 +16,7 @@ from accord.stages.guards import kept, try_largest
 from accord.stages.hub import push
 from accord.stages.outcome import Result, Training, report, summarise, write_samples
 from accord.stages.resolve import flat
-from accord.stages.session import Session, held_out
+from accord.stages.session import Findings, Session, held_out
 from accord.stages.setup import say
 from accord.stages.state import State, resume, save_checkpoint
 from accord.training.loop import StepResult, fit
@@ -98,14 +98,17 @@ def _finish(session: Session, state: State, went: Training) -> Result:
     folder, begun = session.folder, session.begun
     figures = went.after.flat() if went.after else {}
     metrics = state.latest | {f"eval_{name}": value for name, value in figures.items()}
-    summary = summarise(session, went, metrics)
+    found = session.at_end(session) if session.at_end else Findings({})
+    summary = {**summarise(session, went, metrics), **found.summary}
     network = begun.model.network
     written = save(network, begun.tokenizer, folder.path)
     folder.write_json("summary.json", summary)
     base = base_name(network) if is_adapted(network) else None
-    folder.write_text("README.md", model_card(session.command, session.config, summary, base=base))
+    folder.write_text("README.md", model_card(session.command, session.config, summary, base=base, findings=found.card))
     folder.draw_curves(f"accord {session.title}: {folder.path.name}")
     report(session, went)
+    for line in found.lines:
+        say(line)
     if session.config.run.push_to_hub is not None:
         push(session.config.run.push_to_hub, folder.path, [*written, "README.md"])
     return Result(network, begun.tokenizer, metrics, folder.path, summary)

@@ -1,0 +1,201 @@
+"""Reward models and classifiers in and out: a decoder's body with a score head, whole or as an adapter.
+
+What is written is `AutoModelForSequenceClassification` with `score.weight`. An adapter's config has no room for what
+its head means; `score_head.json` beside it has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from accord.errors import InputError
+from accord.models.adapter_files import adapter_directory, base_of, load_adapter
+from accord.models.adapters import bare
+from accord.models.directory import Stored, read_object
+from accord.models.heads import BESIDE, LAYER, MEAN, MULTI, STD, Head, has_head, headless
+from accord.models.load import config_of, load_whole, stored_tensors
+from accord.models.logprobs import body_of
+
+
+class Normalisation(NamedTuple):
+    """Mean and standard deviation of a reward model's scores of demonstrations, or of chosen completions."""
+
+    mean: float
+    std: float
+
+
+def is_scorer(name: str) -> bool:
+    """Whether this directory, adapter or cached name has a score head in its weights."""
+    adapter = adapter_directory(name)
+    return _head_in(stored_tensors(str(adapter) if adapter else name)) is not None
+
+
+def load_scorer(
+    name: str,
+    *,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    dtype: torch.dtype = torch.float32,
+    base_model: str | None = None,
+    in_4bit: bool = False,
+) -> PreTrainedModel:
+    """A trained reward model or classifier, dropout off. InputError where its head is not in its weights."""
+    adapter = adapter_directory(name)
+    stored = stored_tensors(str(adapter) if adapter else name)
+    if stored and _head_in(stored) is None:
+        raise headless(name)
+    if adapter is None:
+        _check_decoder(name, trust_remote_code)
+        network: PreTrainedModel = load_whole(name, device, trust_remote_code, dtype, in_4bit, Head())
+        _check_layer(network, name)
+        return network
+    base = base_of(adapter, base_model)
+    network = base_with_head(adapter, base, device, trust_remote_code, dtype, in_4bit)
+    adapted: PreTrainedModel = bare(load_adapter(network, adapter)).eval()
+    return adapted
+
+
+def base_with_head(
+    adapter: Path,
+    base: str,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    dtype: torch.dtype = torch.float32,
+    in_4bit: bool = False,
+) -> PreTrainedModel:
+    """What a scorer's adapter is put into: its base with a head of the same size, and what is said of that.
+
+    The weights of this head are of no account, as the adapter brings its own.
+    """
+    _check_decoder(base, trust_remote_code)
+    told = read_object(adapter / BESIDE) if (adapter / BESIDE).is_file() else {}
+    head = _head_in(stored_tensors(str(adapter)))
+    assert head is not None
+    labels = tuple(str(told.get("id2label", {}).get(str(place), place)) for place in range(head.shape[0]))
+    network = load_whole(base, device, trust_remote_code, dtype, in_4bit, Head(labels, told.get("problem_type"), 0))
+    for key in (MEAN, STD):
+        if key in told:
+            setattr(network.config, key, told[key])
+    return network
+
+
+def new_scorer(
+    name: str,
+    head: Head,
+    *,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    dtype: torch.dtype = torch.float32,
+    in_4bit: bool = False,
+) -> PreTrainedModel:
+    """A language model whose output layer is replaced by a new head."""
+    _check_decoder(name, trust_remote_code)
+    network = load_whole(name, device, trust_remote_code, dtype, in_4bit, head)
+    _check_layer(network, name)
+    return network
+
+
+def with_new_head(network: PreTrainedModel, head: Head) -> PreTrainedModel:
+    """The body of a loaded language model, not copied, with a new head."""
+    if network.config.is_encoder_decoder:
+        raise _no_decoder(str(network.name_or_path))
+    body = body_of(network)
+    prefix = network.base_model_prefix
+    with torch.device("meta"):
+        made: Any = AutoModelForSequenceClassification.from_config(network.config)
+    head.describe(network.config)
+    made.config = network.config
+    setattr(made, prefix, body)
+    reference = next(network.parameters())
+    layer = torch.nn.Linear(getattr(made, LAYER).in_features, made.config.num_labels, bias=False)
+    setattr(made, LAYER, layer.to(device=reference.device, dtype=reference.dtype))
+    made.num_labels = made.config.num_labels
+    made.name_or_path = network.name_or_path
+    head.begin(made)
+    _check_layer(made, str(network.name_or_path))
+    headed: PreTrainedModel = made
+    return headed
+
+
+def check_scorer(network: PreTrainedModel) -> PreTrainedModel:
+    """The network itself, if it has a head. InputError where it is a language model."""
+    if not has_head(network):
+        raise headless(str(network.name_or_path))
+    return network
+
+
+def normalisation_of(network: PreTrainedModel) -> Normalisation | None:
+    """What its config keeps of the scores of demonstrations; None where it keeps nothing."""
+    mean, std = getattr(network.config, MEAN, None), getattr(network.config, STD, None)
+    return None if mean is None or std is None else Normalisation(float(mean), float(std))
+
+
+def normalise(network: PreTrainedModel, found: Normalisation) -> None:
+    """Keeps it in the config."""
+    setattr(network.config, MEAN, found.mean)
+    setattr(network.config, STD, found.std)
+
+
+def pad_apart(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> str | None:
+    """Gives both a pad token that ends no completion, as stock pooling looks for the last token that is not padding.
+
+    ends: the last tokens of completions. Gives the token where the tokenizer's own could not be kept.
+    """
+    ends = ends | {int(tokenizer.eos_token_id)}
+    if tokenizer.pad_token_id is not None and int(tokenizer.pad_token_id) not in ends:
+        network.config.get_text_config().pad_token_id = network.config.pad_token_id = int(tokenizer.pad_token_id)
+        return None
+    special = [tokenizer.unk_token_id, tokenizer.bos_token_id, *tokenizer.all_special_ids]
+    embedding: Any = network.get_input_embeddings()
+    free = [int(one) for one in (*special, *range(embedding.weight.shape[0])) if one is not None and one not in ends]
+    token = str(tokenizer.convert_ids_to_tokens(free[0]))
+    tokenizer.pad_token = token
+    network.config.get_text_config().pad_token_id = network.config.pad_token_id = free[0]
+    return token
+
+
+def as_reward(score: Tensor, config: Any, label: str | None = None) -> Tensor:
+    """(C, L) -> (C,): a reward model's score; of a classifier the log-odds of `label`.
+
+    One label of several: z_l - log sum_{j != l} exp z_j; each for itself (multi-label): z_l. InputError for a label
+    that the classifier does not have.
+    """
+    if score.shape[-1] == 1 and label is None:
+        return score[:, 0]
+    names = [str(config.id2label[place]) for place in range(score.shape[-1])]
+    if label not in names:
+        what = f"{label!r} is none of its labels" if label else "a classifier has a score for each label"
+        raise InputError(what, where="label", fix=f"name one of {', '.join(names)}")
+    place = names.index(label)
+    if config.problem_type == MULTI or len(names) == 1:
+        return score[:, place]
+    others = [other for other in range(len(names)) if other != place]
+    return score[:, place] - score[:, others].logsumexp(-1)
+
+
+def _head_in(stored: dict[str, Stored]) -> Stored | None:
+    """The head's weight among the tensors of a directory; of an adapter its copy."""
+    return next((found for key, found in stored.items() if f".{key}".endswith(f".{LAYER}.weight")), None)
+
+
+def _no_decoder(name: str) -> InputError:
+    what = "has an encoder; a score is read at the last token of a decoder"
+    return InputError(what, where=name, fix="take a model that only decodes")
+
+
+def _check_decoder(name: str, trust_remote_code: bool) -> None:
+    if config_of(name, trust_remote_code).is_encoder_decoder:
+        raise _no_decoder(name)
+
+
+def _check_layer(network: PreTrainedModel, name: str) -> None:
+    """InputError where stock's class has another kind of head than one linear layer called score."""
+    layer = getattr(network, LAYER, None)
+    if not isinstance(layer, torch.nn.Linear):
+        what = f"{type(network).__name__} has no linear layer {LAYER!r} for its head"
+        raise InputError(what, where=name, fix="take a model that transformers has one for, as Llama, Qwen or Gemma")

@@ -1,0 +1,293 @@
+"""`accord leaderboard`: how strong models are, from comparisons or rankings of what they wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.data.report import DataReport, Refusals
+from accord.data.sources import Source, files_of, source_name
+from accord.data.tally import Tally
+from accord.data.verdicts import POSITION, Reading, read_verdicts
+from accord.errors import InputError, StorageError
+from accord.maths.comparisons import Comparisons, NoTies, PairLikelihood, pair_likelihood
+from accord.maths.connected import NotConnected
+from accord.maths.newton import NoMinimum
+from accord.maths.plackett_luce import RankingLikelihood
+from accord.maths.strengths import Fit, Likelihood, Resampled, bootstrap, clustered, fisher, fit, strengths
+from accord.stages.config import LeaderboardConfig
+from accord.stages.leaderboard_options import StrengthOptions
+from accord.stages.standing import Standing
+from accord.stages.tables import show, written
+from accord.training.progress import Progress, Waiting
+
+NAMED = 4  # parts, and models of each, that an error names
+FEW = 20  # clusters; errors from fewer are rough
+MOST_FAILED = 0.1  # of the resamples
+REPEATED = "judgements replaced by a later one of the same annotator on the same two models and prompt"
+
+
+@dataclass
+class Leaderboard:
+    """What came of it: a table for everything, or one for each category. Python gets this."""
+
+    standings: list[Standing]
+    report: DataReport
+    files: dict[str, str]  # name -> SHA-256
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of all tables, as JSON has them."""
+        return [row for standing in self.standings for row in standing.rows()]
+
+    def markdown(self) -> str:
+        """Tables, and below each how it came about."""
+        return "\n".join(line for standing in self.standings for line in _markdown(standing))
+
+    def to_json(self) -> dict[str, Any]:
+        """All about it."""
+        options = self.standings[0].options.model_dump()
+        tables = [standing.to_json() for standing in self.standings]
+        return {"options": options, "files": self.files, "data": self.report.to_json(), "leaderboards": tables}
+
+
+def run(config: LeaderboardConfig, given: Mapping[str, object]) -> Leaderboard:
+    """Reads, fits, prints, and on request writes and draws. InputError: what is said has no finite best strengths."""
+    options, output = config.strength, config.output
+    sources = _sources(config.verdicts.data, given)
+    name = ", ".join(map(source_name, sources))
+    _check_outputs(sources, (output.json, output.markdown, output.plot, output.report))
+    report = DataReport()
+    tally = _read(sources, config, report)
+    kept = ~tally.replaced() if len(tally) and options.rankings == "pairs" else np.ones(len(tally), dtype=bool)
+    _tell(report, tally, kept, options)
+    parts = list(_parts(tally, kept, config, name))
+    standings = [_standing(tally, kept & part, category, options, name) for category, part in parts]
+    hashes = {file: _sha256(file) for source in sources for file in files_of(source)} if output.report else {}
+    found = Leaderboard(standings, report, hashes)
+    _write(found, config)
+    return found
+
+
+def _read(sources: Sequence[Source], config: LeaderboardConfig, report: DataReport) -> Tally:
+    options = config.strength
+    tally = Tally(options.style)
+    refusals = Refusals(config.verdicts.on_bad_row, report)
+    how = Reading(config.verdicts.split, tuple(options.style), options.rankings == "plackett_luce")
+    for source in sources:
+        with Waiting(source_name(source)) as waiting:
+            read_verdicts(source, tally, refusals, how, waiting.tell)
+    if not len(tally):
+        what = f"no comparison of two models: {report.summary()}"
+        raise InputError(what, where=", ".join(map(source_name, sources)), fix="docs/leaderboard.md shows what is read")
+    return tally
+
+
+def _tell(report: DataReport, tally: Tally, kept: NDArray[np.bool_], options: StrengthOptions) -> None:
+    _say(f"data: {report.summary()}")
+    for line in report.warnings():
+        _say(f"note: {line}")
+    if again := int((~kept).sum()):
+        _say(f"note: {again:,} x {REPEATED}")
+    if options.cluster == "prompt" and options.errors != "fisher" and tally.alone:
+        _say(f"note: {tally.alone:,} x a row that names no prompt: it is taken for independent of all others")
+    if options.cluster == "annotator" and tally.without_annotator:
+        raise InputError("some judgements name no annotator", where="cluster", fix="cluster prompt")
+
+
+def _parts(
+    tally: Tally, kept: NDArray[np.bool_], config: LeaderboardConfig, name: str
+) -> Iterator[tuple[str | None, NDArray[np.bool_]]]:
+    """(category, which judgements are of it): each of them, or all together."""
+    if config.verdicts.by == "none":
+        yield None, kept
+        return
+    if not len(tally.categories):
+        raise InputError("no category is named in the data", where=name, fix="add a column category, or leave --by out")
+    if without := tally.uncategorised():
+        _say(f"note: {without:,} judgements name no category, and are in none of the tables")
+    for category in sorted(tally.categories):
+        yield category, tally.in_category(category)
+
+
+def _standing(
+    tally: Tally, kept: NDArray[np.bool_], category: str | None, options: StrengthOptions, name: str
+) -> Standing:
+    where = name if category is None else f"{name}: {category}"
+    likelihood: PairLikelihood | RankingLikelihood
+    if options.rankings == "plackett_luce":
+        likelihood = RankingLikelihood(tally.rankings(kept, options.cluster), options.ridge)
+    else:
+        data = _in_units(tally.comparisons(kept, options.cluster), options, where)
+        likelihood = pair_likelihood(data, ties=options.ties, ridge=options.ridge, style_ridge=options.style_ridge)
+    _check_enough(likelihood, options, where)
+    _tell_of_ridge(likelihood, options, where)
+    anchor = _anchor(likelihood.models, options, where)
+    try:
+        best = fit(likelihood)
+    except NotConnected as error:
+        raise _unconnected(error, likelihood.models, where) from error
+    except NoTies as error:
+        raise InputError(f"{error}, so their number cannot be found", where=where, fix="--ties half") from error
+    except NoMinimum as error:
+        fix = "give --ridge 0.01, and --style_ridge 0.5 if style is asked for"
+        raise InputError(f"no finite best strengths ({error})", where=where, fix=fix) from error
+    if options.errors != "fisher" and likelihood.clusters < FEW:
+        what = "judgement" if options.cluster == "none" else options.cluster
+        _say(f"note: {where}: standard errors from {likelihood.clusters} {what}s only are rough")
+    spread, clusters = _spread(best, options, where)
+    found = strengths(best, spread, anchor=anchor, level=options.level, clusters=clusters)
+    return Standing(category, options, best, found, spread)
+
+
+def _in_units(data: Comparisons, options: StrengthOptions, where: str) -> Comparisons:
+    """Differences of style in units of their root mean square: which model stands first does not matter to that."""
+    if not options.style:
+        return data
+    size = np.sqrt((data.style**2).mean(0))
+    for name, one in zip(options.style, size, strict=True):
+        if one == 0:
+            raise InputError(f"no two texts differ in {name}", where=where, fix=f"leave {name} out of --style")
+    size[[name == POSITION for name in options.style]] = 1.0
+    return replace(data, style=data.style / size)
+
+
+def _check_enough(likelihood: Likelihood, options: StrengthOptions, where: str) -> None:
+    if options.errors == "fisher":
+        return
+    if likelihood.clusters < 2:
+        fix = "more data, --cluster none, or --errors fisher"
+        raise InputError(f"one {options.cluster} alone, so no standard errors by it", where=where, fix=fix)
+
+
+def _tell_of_ridge(likelihood: PairLikelihood | RankingLikelihood, options: StrengthOptions, where: str) -> None:
+    """What would be no strengths at all without it."""
+    try:
+        if options.ridge > 0:
+            replace(likelihood, ridge=0.0).check()
+    except NotConnected as error:
+        _say(f"note: only the ridge makes these strengths finite: {_unconnected(error, likelihood.models, where).what}")
+    except NoTies:
+        pass  # the fit itself looks whether they leave their number free
+
+
+def _anchor(models: Sequence[str], options: StrengthOptions, where: str) -> int | None:
+    if options.anchor is None:
+        return None
+    if options.anchor not in models:
+        fix = f"one of {', '.join(sorted(models))}"
+        raise InputError(f"no model {options.anchor!r} in {where}", where="anchor", fix=fix)
+    return models.index(options.anchor)
+
+
+def _unconnected(error: NotConnected, models: Sequence[str], where: str) -> InputError:
+    shown = [_names([models[i] for i in part]) for part in error.parts[:NAMED]]
+    more = f" and {len(error.parts) - NAMED} more parts" if len(error.parts) > NAMED else ""
+    if error.one_way:
+        what = f"{shown[0]} never lost to or tied with any other model, so no finite strengths are the best"
+        what += f" (parts that did not beat each other both ways: {'; '.join(shown)}{more})"
+    else:
+        what = f"{len(error.parts)} parts that were never compared with each other: {'; '.join(shown)}{more}"
+    return InputError(what, where=where, fix="add comparisons between them, or give --ridge 0.01, which then decides")
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f", ... ({len(names)} models)" if len(names) > NAMED else "")
+
+
+def _spread(best: Fit, options: StrengthOptions, where: str) -> tuple[Any, int | None]:
+    """(a covariance or resamples, the number of clusters where the interval goes by it)"""
+    if options.errors == "clustered":
+        return clustered(best), best.likelihood.clusters
+    if options.errors == "fisher":
+        return fisher(best), None
+    with Progress("bootstrap", options.rounds, unit="resample") as progress:
+        found = bootstrap(best, options.rounds, options.seed, lambda done: progress.advance(done, None, None, 1, 0))
+    _check_resamples(found, options, where)
+    return found, None
+
+
+def _check_resamples(found: Resampled, options: StrengthOptions, where: str) -> None:
+    if found.failed > MOST_FAILED * options.rounds:
+        what = f"{found.failed:,} of {options.rounds:,} resamples have no finite best strengths"
+        raise InputError(what, where=where, fix="more comparisons, --errors clustered, or --ridge 0.01")
+
+
+def _write(found: Leaderboard, config: LeaderboardConfig) -> None:
+    output = config.output
+    if output.markdown is not None:
+        _save(output.markdown, found.markdown() + "\n")
+    if output.report is not None:
+        _save(output.report, json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
+    if output.plot is not None:
+        from accord.stages import leaderboard_plot
+
+        leaderboard_plot.draw(found.standings, output.plot)
+    if written(found.rows(), output.json):
+        return
+    for standing in found.standings:
+        show(list(standing.cells()), title=standing.title)
+        for line in standing.lines():
+            print(line)
+
+
+def _markdown(standing: Standing) -> Iterator[str]:
+    cells = list(standing.cells())
+    if standing.category is not None:
+        yield f"## {standing.category}\n"
+    yield "| " + " | ".join(name.replace("_", " ") for name in cells[0]) + " |"
+    yield "|" + "---|" * len(cells[0])
+    for row in cells:
+        yield "| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |"
+    yield ""
+    yield (
+        f"{standing.title[0].upper()}{standing.title[1:]}, in logits. "
+        + ". ".join(line[0].upper() + line[1:] for line in standing.lines())
+        + "."
+    )
+    yield ""
+
+
+def _save(path: str, text: str) -> None:
+    aside = Path(path).with_name(f".{Path(path).name}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        fix = "give a file that can be written to"
+        raise StorageError(f"cannot be written ({error.strerror or error})", where=path, fix=fix) from error
+
+
+def _sources(data: Sequence[str], given: Mapping[str, object]) -> list[Source]:
+    """Files by name; or what Python gave: names, or one list of rows or groups."""
+    if "data" not in given:
+        return list(data)
+    found = cast(Any, given["data"])
+    items = found if isinstance(found, Sequence) else list(found)
+    if items and all(isinstance(one, str | os.PathLike) for one in items):
+        return list(items)
+    return [items]
+
+
+def _check_outputs(sources: Sequence[Source], outputs: Sequence[str | None]) -> None:
+    """The data must still be there when they have been read."""
+    for output in outputs:
+        for file in (file for source in sources for file in files_of(source)):
+            if output is not None and os.path.exists(output) and os.path.samefile(file, output):
+                raise InputError("is the data that is read", where=output, fix="give another file to write")
+
+
+def _sha256(file: str) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _say(text: str) -> None:
+    Progress("", 1).print(text)

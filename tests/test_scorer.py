@@ -9,8 +9,9 @@ import pytest
 import tiny
 import torch
 from peft import AutoPeftModelForSequenceClassification
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from accord.data.batches import Layout, arrange
 from accord.data.dialogue import TokenGroup
@@ -127,6 +128,23 @@ def test_stock_finds_the_same_token_in_padded_rows(language_model: Path, pad: st
     rows = tokenizer(texts, padding=True, return_tensors="pt")
     alone = [network(**tokenizer(text, return_tensors="pt")).logits[0, 0] for text in texts]
     torch.testing.assert_close(network(**rows).logits[:, 0], torch.stack(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_a_new_pad_token_takes_no_text_apart(language_model: Path, tmp_path: Path) -> None:
+    """As with GPT-2, whose only special token is EOS: its first token, "!", must not become one."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    text = "Stop!! What a day!! Wow !! So good!!!"
+    trainer = trainers.BpeTrainer(vocab_size=299, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    made.train_from_iterator([text] * 20, trainer)
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=end, bos_token=end, unk_token=end)
+    before, network = tokenizer(text).input_ids, new_scorer(str(language_model), HEAD)
+    assert pad_apart(network, tokenizer, set()) is not None
+    save(network, tokenizer, tmp_path / "reward")
+    again = AutoTokenizer.from_pretrained(tmp_path / "reward")
+    assert again(text).input_ids == before and again.decode(before, skip_special_tokens=True) == text
+    assert again.pad_token_id == network.config.pad_token_id != again.eos_token_id
 
 
 @torch.no_grad()

@@ -175,3 +175,10 @@ def _data_set_rows(name: str, split: str, *, saved: bool = False) -> Iterator[Ra
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def check_not_read(source: Source, output: str) -> None:
+    """InputError where a file that is to be written is one that is read: it must still be there afterwards."""
+    for name in files_of(source):
+        if Path(output).exists() and os.path.samefile(name, output):
+            raise InputError("is the data that is read", where=output, fix="give another file to write")

@@ -150,13 +150,33 @@ def pad_apart(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ends
     if tokenizer.pad_token_id is not None and int(tokenizer.pad_token_id) not in ends:
         network.config.get_text_config().pad_token_id = network.config.pad_token_id = int(tokenizer.pad_token_id)
         return None
-    special = [tokenizer.unk_token_id, tokenizer.bos_token_id, *tokenizer.all_special_ids]
     embedding: Any = network.get_input_embeddings()
-    free = [int(one) for one in (*special, *range(embedding.weight.shape[0])) if one is not None and one not in ends]
-    token = str(tokenizer.convert_ids_to_tokens(free[0]))
+    place = _free(tokenizer, ends, min(len(tokenizer), embedding.weight.shape[0]))
+    token = str(tokenizer.convert_ids_to_tokens(place))
     tokenizer.pad_token = token
-    network.config.get_text_config().pad_token_id = network.config.pad_token_id = free[0]
+    network.config.get_text_config().pad_token_id = network.config.pad_token_id = place
     return token
+
+
+def _free(tokenizer: PreTrainedTokenizerBase, ends: set[int], count: int) -> int:
+    """A token below `count` and not in `ends` that can become special: one that is, or else a rare one.
+
+    From then on its spelling is found in every text before anything else is. So it is one whose spelling is not what
+    it stands for, as with a byte-level blank: "!" would take "!!" apart.
+    """
+    special = [tokenizer.unk_token_id, tokenizer.bos_token_id, *tokenizer.all_special_ids]
+    special += sorted(tokenizer.added_tokens_decoder)
+    for one in special:
+        if one is not None and one not in ends and one < count:
+            return int(one)
+    others = [one for one in reversed(range(count)) if one not in ends]
+    return next((one for one in others if not _stands_for_its_spelling(tokenizer, one)), others[0])
+
+
+def _stands_for_its_spelling(tokenizer: PreTrainedTokenizerBase, one: int) -> bool:
+    spelling = str(tokenizer.convert_ids_to_tokens(one))
+    found: list[int] = tokenizer.encode(spelling, add_special_tokens=False)
+    return len(spelling) < 3 or found == [one]
 
 
 def as_reward(score: Tensor, config: Any, label: str | None = None) -> Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from accord.data.clean import kind_of_name
@@ -14,7 +12,7 @@ from accord.data.parts import CannotHold
 from accord.data.plain_formats import Columns
 from accord.data.read import read_groups
 from accord.data.report import DataReport
-from accord.data.sources import Source, files_of
+from accord.data.sources import Source, check_not_read
 from accord.data.write import RowWriter, row_writer
 from accord.errors import InputError
 from accord.records import Group
@@ -62,7 +60,7 @@ def run(config: ConvertConfig, given: dict[str, Any]) -> Converted:
     """Reads, writes and counts; BadRows, InputError as in reading. InputError: no group can be held."""
     options = config.convert
     source = cast(Source, given.get("data", options.data))
-    _check_output(source, options.output)
+    check_not_read(source, options.output)
     done = Converted(DataReport())
     groups = read_groups(
         source,
@@ -80,13 +78,6 @@ def run(config: ConvertConfig, given: dict[str, Any]) -> Converted:
             raise InputError(what, where=first, fix="choose another format")
     show(list(done.table()), title=f"{options.output}: {options.to}", where=config.table.json)
     return done
-
-
-def _check_output(source: Source, output: str) -> None:
-    """The input must still be there when it has been read."""
-    for name in files_of(source):
-        if Path(output).exists() and os.path.samefile(name, output):
-            raise InputError("is the data that is read", where=output, fix="give another file to write")
 
 
 def _write(group: Group, options: ConvertOptions, writer: RowWriter, done: Converted) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from accord.data.report import DataReport, Refusals
 from accord.data.sources import Source, files_of, source_name
 from accord.data.tally import Tally
 from accord.data.verdicts import POSITION, Reading, read_verdicts
-from accord.errors import InputError, StorageError
+from accord.errors import InputError
 from accord.maths.comparisons import Comparisons, NoTies, PairLikelihood, pair_likelihood
 from accord.maths.connected import NotConnected
 from accord.maths.newton import NoMinimum
@@ -26,7 +25,7 @@ from accord.maths.strengths import Fit, Likelihood, Resampled, bootstrap, cluste
 from accord.stages.config import LeaderboardConfig
 from accord.stages.leaderboard_options import StrengthOptions
 from accord.stages.standing import Standing
-from accord.stages.tables import show, written
+from accord.stages.tables import put, show, written
 from accord.training.progress import Progress, Waiting
 
 NAMED = 4  # parts, and models of each, that an error names
@@ -223,9 +222,9 @@ def _check_resamples(found: Resampled, options: StrengthOptions, where: str) -> 
 def _write(found: Leaderboard, config: LeaderboardConfig) -> None:
     output = config.output
     if output.markdown is not None:
-        _save(output.markdown, found.markdown() + "\n")
+        put(output.markdown, found.markdown() + "\n")
     if output.report is not None:
-        _save(output.report, json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
+        put(output.report, json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
     if output.plot is not None:
         from accord.stages import leaderboard_plot
 
@@ -253,16 +252,6 @@ def _markdown(standing: Standing) -> Iterator[str]:
         + "."
     )
     yield ""
-
-
-def _save(path: str, text: str) -> None:
-    aside = Path(path).with_name(f".{Path(path).name}.tmp")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        fix = "give a file that can be written to"
-        raise StorageError(f"cannot be written ({error.strerror or error})", where=path, fix=fix) from error
 
 
 def _sources(data: Sequence[str], given: Mapping[str, object]) -> list[Source]:

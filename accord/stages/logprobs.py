@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,7 +11,6 @@ import torch
 from accord.data.dialogue import TokenGroup
 from accord.data.findings import FINDINGS
 from accord.data.sources import Source
-from accord.errors import StorageError
 from accord.models.reference import ReferenceLogprobs
 from accord.records import Group, RecordError
 from accord.stages.config import LogprobsConfig
@@ -21,6 +18,7 @@ from accord.stages.intake import Intake, Preparation, fitting
 from accord.stages.load_data import within_context
 from accord.stages.score_all import score_all
 from accord.stages.setup import Given, apart, machine, moved, network_of, ready, say, tokenizer_of
+from accord.stages.tables import put
 
 
 def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
@@ -39,7 +37,7 @@ def run(config: LogprobsConfig, given: Given) -> list[dict[str, object]]:
         moved(network, place.device, place.dtype)
     found = score_all("logprobs", model, tokens, place.max_tokens)
     scored = list(_rows(tokens, found))
-    _write(Path(config.score.output), scored)
+    put(config.score.output, "".join(json.dumps(row) + "\n" for row in scored), with_folder=True)
     return scored
 
 
@@ -57,13 +55,3 @@ def _rows(groups: list[TokenGroup], found: ReferenceLogprobs) -> Iterator[dict[s
         for number in range(len(group.completions)):
             logprob, count = found.sum[first + number].item(), int(lengths[first + number])
             yield {"id": group.group.id, "completion": number, "logprob": logprob, "tokens": count}
-
-
-def _write(path: Path, rows: list[dict[str, object]]) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        raise StorageError(f"cannot be written ({error.strerror})", where=str(path), fix="check --output") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -14,7 +13,7 @@ from accord.data.report import DataReport
 from accord.data.reward_bench import Item, bench_items
 from accord.data.sources import Source, source_name
 from accord.data.write import row_writer
-from accord.errors import Diverged, InputError, StorageError
+from accord.errors import Diverged, InputError
 from accord.models.adapters import bare
 from accord.models.heads import has_head, headless
 from accord.models.reference import ReferenceLogprobs
@@ -29,7 +28,7 @@ from accord.stages.score_all import score_all
 from accord.stages.score_options import BenchOptions
 from accord.stages.scorers import scored, scorer_of
 from accord.stages.setup import Given, Machine, apart, machine, moved, network_of, ready, say, tokenizer_of
-from accord.stages.tables import show, written
+from accord.stages.tables import put, show, written
 
 TEXTS = {"plain": False, "turns": True}  # auto: rows with a subset
 AS_POLICY = "or, of a policy: --reference DIR (its implicit reward, as after accord dpo) or --reference_free mean"
@@ -156,7 +155,7 @@ def _show(report: BenchReport, found: Sequence[ScoredItem], config: RewardBenchC
                 named = {"id": one.item.id, "subset": one.item.subset, "right": one.item.right}
                 writer.add({**named, "scores": list(one.scores), "credit": one.credit.value})
     if options.markdown is not None:
-        _put(Path(options.markdown), report.markdown(title))
+        put(Path(options.markdown), report.markdown(title))
     if written({"model": config.model.model, "title": title, **report.to_json()}, options.json):
         return
     show(report.subset_rows(), title=title)
@@ -164,13 +163,3 @@ def _show(report: BenchReport, found: Sequence[ScoredItem], config: RewardBenchC
         show(rows, title=f"sections by the rules of {report.spec}")
     for line in report.lines():
         print(line)
-
-
-def _put(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        what = f"cannot be written ({error.strerror or error})"
-        raise StorageError(what, where=str(path), fix="give a file that can be written to") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -16,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from accord.data.batches import Batch
 from accord.data.clean import kind_of_name
 from accord.data.dialogue import TokenGroup
-from accord.data.sources import Source, file_rows, files_of
+from accord.data.sources import Source, check_not_read, file_rows
 from accord.data.write import RowWriter, row_writer
 from accord.errors import Diverged, InputError, StorageError
 from accord.models.heads import MULTI, SINGLE, score_groups
@@ -139,9 +138,7 @@ def check_output(source: Source, output: str) -> None:
     if kind_of_name(output) != "lines":
         fix = "a name ending in .jsonl, .json, or these with .gz or .zst"
         raise InputError("another kind of file than can be written", where=output, fix=fix)
-    for name in files_of(source):
-        if Path(output).exists() and os.path.samefile(name, output):
-            raise InputError("is the data that is read", where=output, fix="give another file to write")
+    check_not_read(source, output)
 
 
 def _check_report(options: ScoringOptions, what: str, fix: str) -> None:

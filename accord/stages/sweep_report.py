@@ -19,6 +19,7 @@ from accord.stages.best_options import DIRECTIONS
 from accord.stages.evaluation import WITH_INTERVAL
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.setup import say
+from accord.stages.tables import put
 from accord.training.curves import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:
@@ -80,22 +81,19 @@ def write(rows: Sequence[Row], folder: Path, title: str) -> None:
     """All four. StorageError where the folder cannot be written to."""
     shown = [name for name in FIGURES if any(row.figure(name) for row in rows)]
     _show(rows, shown, title)
+    put(
+        folder / "sweep.json",
+        json.dumps([_record(row) for row in rows], indent=2, ensure_ascii=False) + "\n",
+        with_folder=True,
+    )
+    put(folder / "sweep.md", _markdown(rows, shown, title))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _put(folder / "sweep.json", json.dumps([_record(row) for row in rows], indent=2, ensure_ascii=False) + "\n")
-        _put(folder / "sweep.md", _markdown(rows, shown, title))
         if shown:
             draw(rows, shown[:PANELS], title, folder / "sweep.png")
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise StorageError(what, where=str(folder), fix="free some space") from error
     say(f"sweep.json, sweep.md and sweep.png are in {folder}")
-
-
-def _put(file: Path, text: str) -> None:
-    aside = file.with_name(f".{file.name}.tmp")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, file)
 
 
 def _record(row: Row) -> dict[str, Any]:

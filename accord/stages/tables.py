@@ -57,12 +57,25 @@ def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | 
         print(text)
         return True
     if where is not None:
-        try:
-            Path(where).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            what = f"cannot be written ({error.strerror or error})"
-            raise StorageError(what, where=where, fix="give a file that can be written to") from error
+        put(where, text + "\n")
     return False
+
+
+def put(where: str | Path, text: str, *, with_folder: bool = False) -> None:
+    """Writes a text aside and renames it, so that no file is there in part. StorageError where it cannot be written.
+
+    with_folder: makes its folder, where that is not there.
+    """
+    path = Path(where)
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        if with_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise StorageError(what, where=str(where), fix="give a file that can be written to") from error
 
 
 def visible(text: str) -> str:

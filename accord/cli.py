@@ -40,6 +40,7 @@ SPELLING = (
 TRL_WORKS = " The names and values of trl sft, dpo, kto and reward work, too: docs/from_trl.md says which, and why not."
 ALIAS = "trl"  # the hidden option that carries them past Typer, as NAME=VALUE
 SEVERAL = ("loss_weights",)  # takes several words on TRL's command line, and is no option of ours
+OF_EVERY_STAGE = ("Training", "Adapter", "Run", "Best step")  # panels of the help that come last, as all stages have them
 ROOT_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
 
 
@@ -235,7 +236,8 @@ def _command(name: str) -> Callable[..., Chosen]:
             key, _, named[key] = pair.partition("=")
         return Chosen(name, config, named | {key: value for key, value in options.items() if value is not None})
 
-    parameters = [_parameter(leaf) for leaf in leaves(COMMANDS[name].config).values()]
+    inside = sorted(leaves(COMMANDS[name].config).values(), key=lambda leaf: leaf.panel in OF_EVERY_STAGE)
+    parameters = [_parameter(leaf) for leaf in inside]
     choose.__signature__ = inspect.Signature([*OF_EVERY_COMMAND, *parameters])  # type: ignore[attr-defined]
     choose.__annotations__ = {}
     return choose
@@ -269,4 +271,6 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
 
 def _shown(default: object) -> list[str]:
     """A default as one would type it, as far as there is one."""
-    return [] if default in (None, {}) else [f"default {str(default).lower()}"]
+    if isinstance(default, list | tuple):
+        default = ",".join(str(one) for one in default)
+    return [] if default in (None, {}, "") else [f"default {str(default).lower()}"]

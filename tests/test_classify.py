@@ -151,6 +151,21 @@ def test_a_stopped_run_goes_on_to_the_same_bits(files: dict[str, Path], tmp_path
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
+def test_a_run_goes_on_with_the_labels_of_its_head(
+    classify: Classify, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither another order nor other names of as many labels: the head's numbers would change their meaning."""
+    assert classify("three", max_steps=2, save_steps=2) == 0
+    more = {"max_steps": 4, "resume": True, "allow_change": "labels,max_steps,data"}
+    assert classify("three", labels="toxic,odd,fine", **more) == 2
+    said = "labels: the checkpoint's head is of fine, odd, toxic, and the labels are "
+    assert f"{said}toxic, odd, fine now" in capsys.readouterr().err
+    renamed = [row | {"label": row["label"].replace("toxic", "bad")} for row in lines(files["three"])]
+    assert classify(str(write_lines(tmp_path / "renamed.jsonl", renamed)), **more) == 2
+    assert f"{said}bad, fine, odd now" in capsys.readouterr().err
+    assert classify("three", labels="fine,odd,toxic", **more) == 0
+
+
 def test_a_classifier_is_trained_further_by_its_own_labels_only(
     classify: Classify, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

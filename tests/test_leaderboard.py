@@ -159,6 +159,15 @@ def test_without_a_finite_best_value(tmp_path: Path, capsys: pytest.CaptureFixtu
         accord.leaderboard(data=str(unbeaten), ties="davidson", ridge=0.01)
 
 
+def test_errors_of_nothing_but_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ties = write_lines(tmp_path / "ties.jsonl", votes("x", "y", 0, 9, 0))
+    (first, second) = accord.leaderboard(data=str(ties)).rows()
+    assert first["standard_error"] == second["standard_error"] == 0
+    assert "every prompt says the same, so standard errors of 0 say nothing" in capsys.readouterr().err
+    assert accord.leaderboard(data=str(ties), errors="fisher").rows()[0]["standard_error"] > 0
+    assert "says the same" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [

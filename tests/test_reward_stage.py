@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from peft import AutoPeftModelForSequenceClassification
+from score_runs import write_scorer
 from stage_runs import COMPARISONS, ids_of, words, write_lines
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -17,6 +18,7 @@ import accord
 from accord.cli import main
 from accord.data import order
 from accord.data.read import read_groups
+from accord.models.heads import MULTI, Head
 from accord.models.scorer import load_scorer, normalisation_of
 
 FIXED: dict[str, Any] = {"report_to": "none", "logging_steps": 1, "batch_size": 8, "learning_rate": 1e-2}
@@ -151,6 +153,7 @@ def test_a_reward_model_may_be_trained_further_and_a_language_model_object(tmp_p
 
 BAD = {
     "margin": ('{"prompt": "a b", "chosen": " c", "rejected": " d", "margin": NaN}', "margin"),
+    "large": ('{"prompt": "a b", "chosen": " c", "rejected": " d", "margin": 1e39}', "not finite in 32 bits"),
     "rating": ('{"prompt": "a b", "completions": [" c", " d"], "ratings": [1, Infinity]}', "ratings"),
     "rank": ('{"prompt": "a b", "completions": [" c", " d"], "ranks": [1, 2, 3]}', "ranks"),
     "one": ('{"prompt": "a b", "completions": [" c"], "ranks": [1]}', "a ranking needs at least 2"),
@@ -188,6 +191,14 @@ def test_an_adapter_of_a_language_model_is_to_be_merged_first(
     capsys.readouterr()
     assert run(model=tmp_path / "adapter") == 2
     assert "merge it first (accord merge)" in capsys.readouterr().err
+
+
+def test_a_classifier_of_one_label_is_no_reward_model(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = write_scorer(tmp_path / "flag", Head(("toxic",), MULTI, seed=5))
+    assert run(model=flag) == 2
+    assert "flag: a classifier (toxic), and this trains a reward model" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(run: Any, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_new_pad_token_takes_no_text_apart(language_model: Path, tmp_path: Pat
     assert pad_apart(network, tokenizer, set()) is not None
     save(network, tokenizer, tmp_path / "reward")
     again = AutoTokenizer.from_pretrained(tmp_path / "reward")
-    assert again(text).input_ids == before and again.decode(before, skip_special_tokens=True) == text
+    assert again(text).input_ids == before and again.decode(before) == text
     assert again.pad_token_id == network.config.pad_token_id != again.eos_token_id
 
 
@@ -177,6 +177,32 @@ def test_language_models_and_their_adapters_are_refused(language_model: Path, tm
     assert not is_scorer(str(tmp_path / "adapter")) and not is_scorer(str(language_model))
     with pytest.raises(InputError, match="score head is missing from the weights"):
         load_scorer(str(tmp_path / "adapter"))
+
+
+@pytest.mark.parametrize("mean", ["x", [1], float("nan"), {}])
+def test_a_normalisation_that_is_no_number_is_refused(language_model: Path, mean: object) -> None:
+    network = new_scorer(str(language_model), HEAD)
+    network.config.reward_mean, network.config.reward_std = mean, 1.0
+    with pytest.raises(InputError, match="reward_mean and reward_std must be numbers, not "):
+        normalisation_of(network)
+
+
+@pytest.mark.parametrize("named", [["a"], "a", 3])
+def test_labels_that_are_no_names_by_number_are_refused(language_model: Path, tmp_path: Path, named: object) -> None:
+    lora = Lora(2, 4, ("all-linear",), False, False)
+    network = add_adapter(new_scorer(str(language_model), HEAD), lora, base=str(language_model), seed=0)
+    save(network, tiny.tokenizer(), tmp_path / "adapter")
+    (tmp_path / "adapter" / "MANIFEST.json").unlink()
+    (tmp_path / "adapter" / "score_head.json").write_text(json.dumps({"id2label": named}))
+    with pytest.raises(InputError, match=r"score_head\.json: id2label must name a label"):
+        load_scorer(str(tmp_path / "adapter"))
+
+
+def test_a_pad_token_beyond_the_embedding_is_refused(language_model: Path) -> None:
+    config = json.loads((language_model / "config.json").read_text())
+    (language_model / "config.json").write_text(json.dumps(config | {"pad_token_id": 1_000_000}))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        new_scorer(str(language_model), HEAD)
 
 
 def test_a_scorer_is_no_language_model(language_model: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from accord.data.tally import Tally
 from accord.data.verdicts import Reading, read_verdicts
 from accord.errors import InputError
 from accord.maths.comparisons import Comparisons
+from accord.maths.plackett_luce import RankingLikelihood
 from accord.records import Completion, Group, Judgement, Message, RecordError
 
 AB = {"model_a": "x", "model_b": "y"}
@@ -40,6 +41,7 @@ def comparisons(source: Source, **how: Any) -> Comparisons:
         (AB | {"winner": "tie (bothbad)"}, 0.5),
         (AB | {"winner": "both_bad"}, 0.5),
         (AB | {"winner": "y"}, 0.0),
+        ({"model_a": "x", "model_b": "y", "winner": "b"}, 0.0),
         (AB | {"winner_model_a": 0, "winner_model_b": 0, "winner_tie": 1}, 0.5),
         (AB | {"winner_model_a": 0, "winner_model_b": 1, "winner_tie": 0}, 0.0),
         (AB | {"preference": "a-is-slightly-better"}, 1.0),
@@ -66,6 +68,10 @@ def test_every_verdict(row: Mapping[str, Any], outcome: float) -> None:
         ({"model_a": None, "model_b": "y", "winner": "tie"}, "model_a", "no model is named"),
         ({"model_a": "x", "model_b": "", "winner": "tie"}, "model_b", "empty text"),
         (AB | {"winner": "tie", "weight": 0}, "weight", "0 is no weight"),
+        (AB | {"winner": "tie", "weight": 1e31}, "weight", r"1e\+31 is no weight"),
+        (AB | {"winner": "tie", "weight": 1e-300}, "weight", "1e-300 is no weight"),
+        ({"model_a": "b", "model_b": "a", "winner": "a"}, "winner", "'a' is a verdict, and the name of a model"),
+        ({"model_a": "tie", "model_b": "y", "winner": "tie"}, "winner", "'tie' is a verdict"),
     ],
 )
 def test_what_is_no_verdict_is_named(row: Mapping[str, Any], field: str, what: str) -> None:
@@ -126,6 +132,14 @@ def test_a_later_judgement_of_the_same_replaces_the_earlier() -> None:
     assert tally.comparisons(~tally.replaced(), "annotator").cluster.tolist() == [0, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (-1, -2), (2**61 - 1, 0)])
+@pytest.mark.parametrize("column", ["prompt_id", "turn"])
+def test_whole_numbers_that_differ_name_different_prompts(column: str, one: int, other: int) -> None:
+    rows = [AB | {"winner": "x", "annotator": "ann", "prompt_id": 7, column: number} for number in (one, other)]
+    found = comparisons(rows)
+    assert len(found.outcome) == 2 and len(set(found.cluster.tolist())) == (1 if column == "turn" else 2)
+
+
 def test_rows_without_a_prompt_are_clusters_of_their_own() -> None:
     tally, _ = read([AB | {"winner": "tie"}] * 3)
     assert tally.alone == 3
@@ -176,6 +190,19 @@ def test_rankings_as_a_whole() -> None:
     assert tally.rankings(np.array([False, True]), "prompt").models == ("z", "w")
     with pytest.raises(InputError, match="--rankings pairs"):
         read([AB | {"winner": "tie"}], whole=True)
+
+
+def test_a_model_that_is_in_a_ranking_twice() -> None:
+    twice = {"prompt": "q", "completions": ["1", "2", "3"], "models": ["w", "z", "w"], "ranks": [1, 2, 3]}
+    tally, report = read([RANKED, twice, twice | {"prompt": "r", "models": ["w"] * 3}], whole=True)
+    found = tally.rankings(np.ones(len(tally), dtype=bool), "prompt")
+    assert dict(zip(found.models, RankingLikelihood(found).taking_part, strict=True)) == {
+        "w": 1,
+        "x": 1,
+        "y": 1,
+        "z": 2,
+    }
+    assert [note.count for note in report.notes.values()] == [1]  # one model alone says nothing
 
 
 def test_looks_of_a_text() -> None:

@@ -11,7 +11,9 @@ from accord.data.findings import DROP
 from accord.data.strict_json import Flawed, value_of
 from accord.records import ROLES, Completion, Group, Judgement, Message, Origin, RecordError, Text, Turns
 
+LARGEST = 3.4028234e38  # of 32 bits, in which losses are computed
 SHOWN = 20  # characters of a text that an error repeats
+HEAVIEST = 1e30  # weight, and the lightest is 1 over it: sums and squares of them stay within float32 and float64
 T = TypeVar("T")
 KNOWN_ROLES = {role: role for role in ROLES}
 
@@ -160,8 +162,12 @@ class Row:
         if isinstance(value, bool) or not isinstance(value, int | float):
             shown = f" {value!r}" if isinstance(value, str) and len(value) <= SHOWN else ""
             raise self.error(field, f"expected a number, got {kind(value)}{shown}")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise self.error(field, f"{value} is not a finite number", finding="not_finite")
+        if abs(value) > LARGEST:
+            raise self.error(
+                field, f"a number beyond {LARGEST:.1e}, which is not finite in 32 bits", finding="not_finite"
+            )
         return float(value)
 
     def numbers(self, name: str, length: int) -> tuple[float, ...] | None:
@@ -219,6 +225,9 @@ class Row:
         value = self.number(name)
         if value is not None and value <= 0:
             raise self.error(name, f"{value:g} is no weight", "a number above 0")
+        if value is not None and not 1 / HEAVIEST <= value <= HEAVIEST:
+            fix = f"a number from {1 / HEAVIEST:g} to {HEAVIEST:g}; only their ratios count"
+            raise self.error(name, f"{value:g} is no weight that can be computed with", fix)
         return 1.0 if value is None else value
 
     def tools(self, name: str) -> tuple[Mapping[str, Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -154,6 +154,7 @@ class Tally:
         return NOT_SAID in self._annotator
 
 
-def number_of(value: Hashable) -> int:
+def number_of(value: object) -> int:
     """64 bits that stand for a value within this process: of a million, two share them once in 37 million times."""
-    return hash(value) or 1
+    # Of a text: hash() of whole numbers is the numbers themselves, but that of -1 is that of -2, and 0 is UNIQUE.
+    return hash(value if isinstance(value, str) else repr(value)) or 1

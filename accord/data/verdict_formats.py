@@ -11,6 +11,7 @@ PROMPTS = ("prompt", "instruction", "prompt_id", "instance_id", "question_id")  
 ANNOTATORS = ("annotator", "judge")
 CATEGORIES = ("category", "dataset")
 
+AB = ("model_a", "model_b")
 # Chatbot Arena, https://huggingface.co/datasets/lmarena-ai/arena-human-preference-140k, and MT-bench.
 WINNERS = {
     "model_a": 1.0,
@@ -54,13 +55,17 @@ def _winner(row: Row) -> float | None:
     said = row.columns["winner"]
     if said is None:
         return None
-    if isinstance(said, str) and (found := WINNERS.get(said)) is not None:
-        return found
-    if said == row.columns["model_a"]:
-        return 1.0
-    if said == row.columns["model_b"]:
-        return 0.0
-    raise row.error("winner", f"{_shown(said)} is no verdict", "model_a, model_b, tie, or the name of one of the two")
+    first, second = (said == row.columns[name] for name in AB)
+    named = float(first) if first or second else None
+    found = WINNERS.get(said, named) if isinstance(said, str) else named
+    if found is None:
+        raise row.error(
+            "winner", f"{_shown(said)} is no verdict", "model_a, model_b, tie, or the name of one of the two"
+        )
+    if first != second and found != named:
+        what = f"{_shown(said)} is a verdict, and the name of a model for which it does not stand"
+        raise row.error("winner", what, "give that model another name")
+    return found
 
 
 def _winners(row: Row) -> float | None:
@@ -105,7 +110,6 @@ def _left(row: Row) -> int:
 
 
 ANSWERS = (("response_a", "response_b"), ("conversation_a", "conversation_b"), ("output_a", "output_b"))
-AB = ("model_a", "model_b")
 VERDICT_FORMATS: dict[str, VerdictFormat] = {
     "winner": VerdictFormat(
         "a vote between two models, as in Chatbot Arena", (*AB, "winner"), AB, _winner, ANSWERS, _left

@@ -165,6 +165,9 @@ class _Judged:
         if POSITION in self.how.style:
             fix = "leave position out of --style"
             raise RecordError("groups do not say which was shown first", origin=group.source, fix=fix)
+        if self.how.whole and len(set(models)) == 1:
+            self.report.note(ONE_MODEL, where=str(group.source))
+            return
         prompt = _prompt(group.prompt)
         for judgement, goodness in orders:
             where = self._where(group, judgement, prompt, len(orders))

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from accord.maths.statistics import Estimate, Interval, proportion_interval, wilson
 
@@ -130,7 +129,7 @@ def auc_interval(
 
 def _placed(value: Numbers, positives: NDArray[np.bool_], weight: Numbers) -> tuple[float, Numbers]:
     """The area, and of each value the share of the other kind that it is on the right side of (equal: one half)."""
-    rank = rankdata(value, method="dense").astype(np.intp) - 1
+    rank = np.unique(value, return_inverse=True)[1]
     mass = [np.bincount(rank, np.where(side, weight, 0.0)) for side in (~positives, positives)]
     if not (len(value) and mass[0].sum() > 0 and mass[1].sum() > 0):
         return math.nan, np.full(len(value), math.nan)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from accord.maths.statistics import Estimate, Interval
 
@@ -34,7 +34,7 @@ def correlation(
     error = float(np.sqrt(len(score) / (len(score) - 1) * (score @ score)) / weight.sum())
     if 1 - abs(r) < ROUNDING:
         return Estimate(r, error, unknown)
-    half = float(norm.ppf(0.5 + level / 2)) * error / (1 - r**2)
+    half = float(ndtri(0.5 + level / 2)) * error / (1 - r**2)
     return Estimate(r, error, Interval(math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)))
 
 

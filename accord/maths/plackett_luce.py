@@ -51,7 +51,10 @@ class RankingLikelihood:
 
     @property
     def taking_part(self) -> Ints:
-        return np.bincount(self.data.model[self.data.rank > 0], minlength=len(self.models))
+        count, there = len(self.models), self.data.rank > 0
+        ranking = np.nonzero(there)[0]
+        once = np.unique(ranking * count + self.data.model[there])  # a ranking may have two outputs of one model
+        return np.bincount(once % count, minlength=count)
 
     @property
     def start(self) -> Floats:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 
 class Interval(NamedTuple):
@@ -32,7 +32,7 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
         raise ValueError(f"successes must lie between 0 and n, not {successes} of {n}")
     if n == 0:
         return Interval(0.0, 1.0)
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
     # At the edges the exact ends are 0 and 1; rounding must not leave them.
@@ -57,7 +57,7 @@ def mean_interval(
         return Estimate(mean, math.nan, Interval(math.nan, math.nan))
     score = np.bincount(group, weights=weight * (value - mean))
     error = float(np.sqrt(groups / (groups - 1) * (score @ score)) / weight.sum())
-    half = float(t.ppf(0.5 + level / 2, groups - 1)) * error
+    half = float(stdtrit(groups - 1, 0.5 + level / 2)) * error
     return Estimate(mean, error, Interval(mean - half, mean + half))
 
 

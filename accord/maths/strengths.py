@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import inv
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from accord.maths.comparisons import Ints
 from accord.maths.newton import Floats, NoMinimum, Point, minimise
@@ -145,7 +145,7 @@ def strengths(
         error, interval, surely = _from_samples(samples, level)
     else:
         covariance = relative @ spread[:count, :count] @ relative.T
-        reach = float(norm.ppf(0.5 + level / 2) if clusters is None else t.ppf(0.5 + level / 2, clusters - 1))
+        reach = float(ndtri(0.5 + level / 2) if clusters is None else stdtrit(clusters - 1, 0.5 + level / 2))
         error, interval, surely = _from_covariance(value, covariance, reach)
     better = (value[None, :] > value[:, None] + EQUAL).sum(1)
     places = np.stack([1 + surely.sum(1), count - surely.sum(0)], axis=1)

@@ -6,6 +6,7 @@ its head means; `score_head.json` beside it has.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ from accord.models.adapter_files import adapter_directory, base_of, load_adapter
 from accord.models.adapters import bare
 from accord.models.directory import Stored, read_object
 from accord.models.heads import BESIDE, LAYER, MEAN, MULTI, STD, Head, has_head, headless
-from accord.models.load import config_of, load_whole, stored_tensors
+from accord.models.load import load_whole
 from accord.models.logprobs import body_of
+from accord.models.named import config_of, stored_tensors
 
 
 class Normalisation(NamedTuple):
@@ -76,7 +78,11 @@ def base_with_head(
     told = read_object(adapter / BESIDE) if (adapter / BESIDE).is_file() else {}
     head = _head_in(stored_tensors(str(adapter)))
     assert head is not None
-    labels = tuple(str(told.get("id2label", {}).get(str(place), place)) for place in range(head.shape[0]))
+    named = told.get("id2label") or {}
+    if not isinstance(named, dict):
+        what, fix = "id2label must name a label for each number of the head", "take it out, or bring back a copy"
+        raise InputError(what, where=str(adapter / BESIDE), fix=fix)
+    labels = tuple(str(named.get(str(place), place)) for place in range(head.shape[0]))
     network = load_whole(base, device, trust_remote_code, dtype, in_4bit, Head(labels, told.get("problem_type"), 0))
     for key in (MEAN, STD):
         if key in told:
@@ -130,9 +136,17 @@ def check_scorer(network: PreTrainedModel) -> PreTrainedModel:
 
 
 def normalisation_of(network: PreTrainedModel) -> Normalisation | None:
-    """What its config keeps of the scores of demonstrations; None where it keeps nothing."""
+    """What its config keeps of the scores of demonstrations; None where it keeps nothing.
+
+    InputError where that is no number.
+    """
     mean, std = getattr(network.config, MEAN, None), getattr(network.config, STD, None)
-    return None if mean is None or std is None else Normalisation(float(mean), float(std))
+    if mean is None or std is None:
+        return None
+    if not all(isinstance(one, int | float) and math.isfinite(one) for one in (mean, std)):
+        what, where = f"{MEAN} and {STD} must be numbers, not {mean!r} and {std!r}", str(network.name_or_path)
+        raise InputError(what, where=where, fix="take them out of its config, or train a model with accord reward")
+    return Normalisation(float(mean), float(std))
 
 
 def normalise(network: PreTrainedModel, found: Normalisation) -> None:

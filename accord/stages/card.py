@@ -133,6 +133,8 @@ def _use(kind: str, *, adapter: bool, labels: Sequence[str] | None) -> list[str]
         "",
         f'model = {name}.from_pretrained("."{sized})',
         'tokenizer = AutoTokenizer.from_pretrained(".")',
+        # The base may pad with the token that ends an answer, and stock looks for the last one that is no padding.
+        *(["model.config.pad_token_id = tokenizer.pad_token_id"] if sized else []),
     ]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from accord.data.classified import Kind, Vocabulary, classified, has_class, vocabulary
 from accord.data.dialogue import TokenGroup
@@ -48,8 +52,26 @@ def run(config: ClassifyConfig, given: Given) -> Result | None:
         objective = ClassObjective(term, language)
         course = course_of(groups, begun.data.train, objective, config.data, config.train, begun.cut)
         session = Session("classify", config, begun, course, ClassObjective(term), prompts=())
+        session.extra_state = {"labels": _Names(labels.names)}
         session.at_end = lambda session: _findings(session, labels)
         return carry_out(session)
+
+
+class _Names:
+    """What the numbers of the head stand for, in a checkpoint: its run goes on with the same labels alone."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+
+    def state_tensors(self) -> Mapping[str, Tensor]:
+        return {"names": torch.tensor(list(json.dumps(self.names).encode()), dtype=torch.uint8)}
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """InputError where the run that goes on means other labels by the same numbers."""
+        kept = json.loads(bytes(tensors["names"].tolist()))
+        if kept != self.names:
+            what = f"the checkpoint's head is of {', '.join(kept)}, and the labels are {', '.join(self.names)} now"
+            raise InputError(what, where="labels", fix="resume with the same, or begin another run")
 
 
 def _labels(config: ClassifyConfig, data: Data) -> Vocabulary:

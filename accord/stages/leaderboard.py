@@ -42,6 +42,10 @@ class Leaderboard:
     report: DataReport
     files: dict[str, str]  # name -> SHA-256
 
+    def __repr__(self) -> str:
+        """Short, as an interactive session shows it; the arrays are in `standings`."""
+        return f"<Leaderboard: {'; '.join(standing.title for standing in self.standings)}>"
+
     def rows(self) -> list[dict[str, Any]]:
         """The rows of all tables, as JSON has them."""
         return [row for standing in self.standings for row in standing.rows()]
@@ -69,7 +73,7 @@ def run(config: LeaderboardConfig, given: Mapping[str, object]) -> Leaderboard:
     _tell(report, tally, kept, options)
     parts = list(_parts(tally, kept, config, name))
     standings = [_standing(tally, kept & part, category, options, name) for category, part in parts]
-    hashes = {file: _sha256(file) for source in sources for file in files_of(source)} if output.report else {}
+    hashes = {file: _sha256(file) for source in sources for file in files_of(source)}
     found = Leaderboard(standings, report, hashes)
     _write(found, config)
     return found
@@ -143,6 +147,8 @@ def _standing(
         _say(f"note: {where}: standard errors from {likelihood.clusters} {what}s only are rough")
     spread, clusters = _spread(best, options, where)
     found = strengths(best, spread, anchor=anchor, level=options.level, clusters=clusters)
+    if clusters is not None and not found.standard_error.any():
+        _say(f"note: {where}: every {options.cluster} says the same, so standard errors of 0 say nothing")
     return Standing(category, options, best, found, spread)
 
 
@@ -231,7 +237,9 @@ def _write(found: Leaderboard, config: LeaderboardConfig) -> None:
         leaderboard_plot.draw(found.standings, output.plot)
     if written(found.rows(), output.json):
         return
-    for standing in found.standings:
+    for number, standing in enumerate(found.standings):
+        if number:
+            print()
         show(list(standing.cells()), title=standing.title)
         for line in standing.lines():
             print(line)
@@ -239,7 +247,10 @@ def _write(found: Leaderboard, config: LeaderboardConfig) -> None:
 
 def _markdown(standing: Standing) -> Iterator[str]:
     cells = list(standing.cells())
-    if standing.category is not None:
+    title = standing.title
+    if standing.category is None:
+        title = title[0].upper() + title[1:]
+    else:
         yield f"## {standing.category}\n"
     yield "| " + " | ".join(name.replace("_", " ") for name in cells[0]) + " |"
     yield "|" + "---|" * len(cells[0])
@@ -247,7 +258,7 @@ def _markdown(standing: Standing) -> Iterator[str]:
         yield "| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |"
     yield ""
     yield (
-        f"{standing.title[0].upper()}{standing.title[1:]}, in logits. "
+        f"{title}, in logits. "
         + ". ".join(line[0].upper() + line[1:] for line in standing.lines())
         + "."
     )

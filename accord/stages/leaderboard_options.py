@@ -48,7 +48,7 @@ class StrengthOptions(Options):
         "prompt", description="Judgements that may depend on each other: those of one prompt, of one annotator; none."
     )
     rounds: int = Field(1000, ge=50, le=100_000, description="Resamples of the bootstrap.")
-    seed: Seed = 0
+    seed: Seed = Field(0, description="Of the bootstrap.")
     level: float = Field(0.95, gt=0, lt=1, description="Of the intervals.")
     style: list[StyleName] = Field(
         [],

@@ -25,7 +25,8 @@ def draw(standings: Sequence[Standing], path: str) -> None:
     rows = [min(READABLE, len(standing.strengths.models)) for standing in standings]
     figure = Figure(figsize=(8.5, sum(1.5 + ROW * count for count in rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(len(standings), 1, squeeze=False, height_ratios=[5 + count for count in rows])
+    heights = [5 + count for count in rows]
+    panels: Any = figure.subplots(len(standings), 1, squeeze=False, sharex=True, height_ratios=heights)
     for panel, standing in zip(panels[:, 0], standings, strict=True):
         _draw(panel, standing)
     try:
@@ -47,7 +48,8 @@ def _draw(panel: Any, standing: Standing) -> None:
     else:
         panel.set_ylabel("models, best first")
     panel.set_ylim(len(order) - 0.5, -0.5)
-    panel.set_xlabel(f"strength in logits, with {100 * standing.options.level:g} % intervals")
+    panel.set_xlabel(f"strength in logits, with {100 * standing.options.level:g} % intervals; in brackets the ranks")
+    panel.tick_params(labelbottom=True)
     panel.spines[["right"]].set_visible(False)
     scale = panel.secondary_xaxis(
         "top", functions=(lambda b: ELO_OF_ZERO + ELO_PER_LOGIT * b, lambda e: (e - ELO_OF_ZERO) / ELO_PER_LOGIT)
@@ -60,4 +62,4 @@ def _label(standing: Standing, i: int) -> str:
     low, high = standing.strengths.rank_interval[i]
     name = standing.strengths.models[i].replace("$", r"\$")
     name = name if len(name) <= SHOWN else name[: SHOWN - 3] + "..."
-    return f"{name}  {low}" + ("" if low == high else f"-{high}")
+    return f"{name} ({low})" if low == high else f"{name} ({low} to {high})"

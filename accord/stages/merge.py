@@ -14,7 +14,8 @@ from accord.models.adapter_files import adapter_directory, base_of, load_adapter
 from accord.models.adapters import merged
 from accord.models.heads import has_head
 from accord.models.layout import ROUNDING
-from accord.models.load import load_network, load_tokenizer, save, stored_dtype
+from accord.models.load import load_network, load_tokenizer, save
+from accord.models.named import stored_dtype
 from accord.models.scorer import base_with_head, is_scorer
 from accord.stages.adapter_options import MergeOptions
 from accord.stages.config import MergeConfig

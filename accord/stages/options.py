@@ -31,7 +31,7 @@ MaxTokens = Annotated[
     Field(
         ge=1,
         description="Tokens of one micro-batch: bounds the memory, and changes nothing but rounding; not given: 2048 "
-        "on a CPU, 16384 on a GPU.",
+        "on a CPU (1024 to train a score head), 16384 on a GPU.",
     ),
 ]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="Of everything random: weights, order, dropout, samples.")]
@@ -99,7 +99,7 @@ class ModelOptions(Options):
 
     panel: ClassVar[str] = "Model"
     model: str = Field(
-        title="DIR_OR_NAME", description="The model to start from, or a LoRA adapter: a Hugging Face directory or name."
+        title="DIR_OR_NAME", description="The model, or a LoRA adapter of one: a Hugging Face directory or name."
     )
     base_model: str | None = Field(
         None,
@@ -107,7 +107,7 @@ class ModelOptions(Options):
         description="If model is an adapter: the model it belongs to; not given: the one that its config names.",
     )
     dtype: Literal["float32", "bf16"] | None = Field(
-        None, description="Number type of the computation; not given: float32 on CPU, bf16 on GPU."
+        None, description="Number type of the computation; none: float32 on CPU, bf16 on GPU."
     )
     device: str | None = Field(None, title="DEVICE", description="cpu, cuda, cuda:1; not given: a GPU if there is one.")
     trust_remote_code: bool = Field(False, description="Run Python code that lies in the model directory.")

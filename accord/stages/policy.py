@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.errors import InputError
 from accord.models.adapter_files import adapter_directory, place_of
 from accord.models.adapters import Lora, add_adapter, bare, is_adapted, make_trainable
-from accord.models.heads import Head, has_head
+from accord.models.heads import MULTI, SINGLE, Head, has_head
 from accord.models.load import check_vocabulary, load_network
 from accord.models.quantize import check_bitsandbytes
 from accord.models.scorer import is_scorer, load_scorer, new_scorer, with_new_head
@@ -128,7 +130,11 @@ def _headed(config: TrainingConfig, given: Given, place: Machine, head: Head) ->
         )
     wanted, there = len(head.labels or ()), network.config.num_labels
     if wanted != there:
-        what = f"its head has {there} numbers, and this needs {wanted}"
+        what = f"its head gives {there} number{'s' if there != 1 else ''}, and this needs {wanted}"
+        raise InputError(what, where=options.model or "model", fix="begin with the language model, for a new head")
+    own: Any = network.config
+    if head.problem is None and own.problem_type in (SINGLE, MULTI):
+        what = f"a classifier ({own.id2label[0]}), and this trains a reward model"
         raise InputError(what, where=options.model or "model", fix="begin with the language model, for a new head")
     return network
 

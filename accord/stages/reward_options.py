@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from accord.stages.options import Options
+from accord.stages.options import Conflict, Options
 
 
 class RewardOptions(Options):
@@ -44,6 +44,14 @@ class RewardOptions(Options):
         title="FILE_OR_NAME",
         description="Demonstrations, whose scores are to have mean 0 when normalised; not given: the chosen sides.",
     )
+
+    @field_validator("loss_type", mode="before")
+    @classmethod
+    def of_pairs_or_rankings(cls, value: object) -> object:
+        if value == "davidson":
+            what = "davidson is what becomes of ties, beside the loss bradley_terry"
+            raise Conflict("loss_type", what, "give ties davidson in its place")
+        return value
 
     @model_validator(mode="after")
     def losses_fit(self) -> Self:

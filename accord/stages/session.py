@@ -161,7 +161,9 @@ def begin(
     """
     require(config.run.report_to)
     callbacks = callbacks_of(given)
-    place = machine(config.model, threads=config.run.threads, max_tokens=config.train.max_tokens)
+    place = machine(
+        config.model, threads=config.run.threads, max_tokens=config.train.max_tokens, headed=head is not None
+    )
     check_adapter(config, given)
     entered = enter(command, config, place)
     folder = entered.folder

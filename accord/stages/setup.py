@@ -12,17 +12,16 @@ from accord.data.dialogue import TokenGroup
 from accord.errors import InputError
 from accord.models.adapters import bare
 from accord.models.causality import check_causal
-from accord.models.device import choose_device, keep_freed_memory, same_numbers_twice
+from accord.models.device import choose_device, keep_few_kernels, keep_freed_memory, same_numbers_twice
 from accord.models.heads import SCORES, has_head
-from accord.models.layout import LOGPROBS, MICRO_BATCH, Trial, settle
+from accord.models.layout import HEADED, LOGPROBS, MICRO_BATCH, Trial, settle
 from accord.models.load import (
     check_vocabulary,
-    context_of,
-    has_encoder,
     load_network,
     load_tokenizer,
 )
 from accord.models.logprobs import LanguageModel
+from accord.models.named import context_of, has_encoder
 from accord.models.quantize import is_quantized
 from accord.stages.options import ModelOptions
 from accord.training.progress import Progress
@@ -39,9 +38,13 @@ class Machine(NamedTuple):
     max_tokens: int
 
 
-def machine(options: ModelOptions, *, threads: int | None, max_tokens: int | None) -> Machine:
-    """The device, precision and micro-batches that the options ask for, or what suits the machine."""
+def machine(options: ModelOptions, *, threads: int | None, max_tokens: int | None, headed: bool = False) -> Machine:
+    """The device, precision and micro-batches that the options ask for, or what suits the machine.
+
+    headed: a score head is trained.
+    """
     keep_freed_memory()
+    keep_few_kernels()
     if threads is not None:
         torch.set_num_threads(threads)
     device = choose_device(options.device)
@@ -49,7 +52,8 @@ def machine(options: ModelOptions, *, threads: int | None, max_tokens: int | Non
     if not on_cpu:
         same_numbers_twice()
     dtype = options.dtype or ("float32" if on_cpu else "bf16")
-    return Machine(device, DTYPES[dtype], max_tokens or MICRO_BATCH["cpu" if on_cpu else "cuda"])
+    usual = HEADED if headed else MICRO_BATCH
+    return Machine(device, DTYPES[dtype], max_tokens or usual["cpu" if on_cpu else "cuda"])
 
 
 def tokenizer_of(options: ModelOptions, given: Given) -> PreTrainedTokenizerBase:

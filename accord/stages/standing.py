@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from accord.maths.comparisons import PairLikelihood
 from accord.maths.newton import Floats
@@ -142,7 +142,7 @@ class Standing:
             low, high = np.quantile(samples, [tail, 1 - tail])
             return Effect(value, float(samples.std(ddof=1)), (float(low), float(high)))
         error = math.sqrt(max(0.0, self.spread[place, place]))
-        reach = float(norm.ppf(1 - tail)) * error
+        reach = float(ndtri(1 - tail)) * error
         return Effect(value, error, (value - reach, value + reach))
 
     def _zero(self) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 from accord.errors import StorageError
 
 WIDE = 10_000  # characters; more than any row has
-SHORT = 13  # characters; what is no longer, as "stopped (143)", is not folded
+SHORT = 16  # characters; what is no longer, as "+0.526 to +0.961", is not folded
 
 
 def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None = None) -> None:
@@ -44,7 +44,7 @@ def _draw_together(table: Table, console: Console) -> None:
     """Less room between the columns, and of them only the long ones are folded."""
     table.padding = (0, 1, 0, 0)
     for column in table.columns:
-        longest = max(Text(str(cell)).cell_len for cell in (column.header, *column.cells))
+        longest = max(Text(str(cell)).cell_len for cell in (*str(column.header).split(), *column.cells))
         column.min_width = longest if longest <= SHORT else None
 
 

@@ -24,6 +24,7 @@ from accord.stages.commands import COMMANDS, Command, execute
 from accord.stages.leaves import Leaf, leaves
 from accord.stages.resolve import load, nearest, unknown
 from accord.stages.translate import is_flag, is_trl
+from accord.training.stop import to_nowhere
 
 OVERVIEW = """[bold]From texts and human comparisons to an aligned model.[/bold]
 
@@ -40,7 +41,12 @@ SPELLING = (
 TRL_WORKS = " The names and values of trl sft, dpo, kto and reward work, too: docs/from_trl.md says which, and why not."
 ALIAS = "trl"  # the hidden option that carries them past Typer, as NAME=VALUE
 SEVERAL = ("loss_weights",)  # takes several words on TRL's command line, and is no option of ours
-OF_EVERY_STAGE = ("Training", "Adapter", "Run", "Best step")  # panels of the help that come last, as all stages have them
+OF_EVERY_STAGE = (
+    "Training",
+    "Adapter",
+    "Run",
+    "Best step",
+)  # the last panels of the help: all stages have them
 ROOT_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
 
 
@@ -60,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command = typer.main.get_command(application())
             chosen = command.main(args=spelled(words), prog_name="accord", standalone_mode=False)
             return run(chosen) if isinstance(chosen, Chosen) else int(chosen or 0)
+    except BrokenPipeError:  # who read standard output has seen enough, as head has
+        to_nowhere(sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (KeyboardInterrupt, Exception) as error:
         if "--debug" in words:
             traceback.print_exc()

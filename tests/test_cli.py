@@ -1,6 +1,8 @@
 """The command line: its spelling, its help, and the one line that ends every failure."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +208,29 @@ def test_help_shows_defaults_and_ranges(capsys: Any, monkeypatch: pytest.MonkeyP
     text = plain(capsys.readouterr().out)
     assert "[default 1024, at least 2]" in text and "[default 1e-06, greater than 0]" in text
     assert "One of drop, error, truncate_prompt. [default drop]" in text and "[required]" in text
+
+
+def test_help_has_what_is_of_this_stage_before_what_all_have(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    main(["reward", "--help"])
+    text = plain(capsys.readouterr().out)
+    panels = re.findall(r"╭─ (.+?) ─", text)
+    assert panels[1:] == ["Model", "Data", "Length", "Reward", "Training", "Adapter", "Run", "Best step"]
+    assert "[default tensorboard]" in text and "[default []" not in text
+
+
+def test_a_loss_that_is_a_way_with_ties_says_so(capsys: Any) -> None:
+    assert main(["reward", "--model", "m", "--data", "d", "--output_dir", "o", "--loss_type", "davidson"]) == 2
+    assert "--loss_type: davidson is what becomes of ties" in capsys.readouterr().err
+
+
+def test_who_reads_a_part_of_the_output_only_gets_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "accord", "losses", "--json", "-"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE and done.stderr == ""
 
 
 def test_a_word_alone_is_the_option_that_the_command_declares(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

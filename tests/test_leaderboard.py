@@ -89,6 +89,7 @@ def test_several_files_and_python(chain: Path, tmp_path: Path) -> None:
     assert [row["n"] for row in both[0].rows()] == [12, 25, 13]
     assert both[0].to_json()["leaderboards"][0]["clusters"] == 24  # the prompt is one of the chain's
     rows = accord.leaderboard(data=CHAIN, anchor="z").rows()
+    assert both[0].to_json()["files"].keys() == {str(chain), str(more)} and "array" not in repr(both[0])
     assert rows == accord.leaderboard(data=str(chain), anchor="z").rows()
 
 
@@ -183,6 +184,7 @@ def test_errors_of_nothing_but_ties(tmp_path: Path, capsys: pytest.CaptureFixtur
         ({"errors": "fisher", "cluster": "none"}, "cluster: errors fisher takes every comparison for itself"),
         ({"style_ridge": 1.0}, "style_ridge: pulls nothing"),
         ({"ridge": -1.0}, "ridge: "),
+        ({"plot": "table.gif"}, "plot: 'table.gif' is no picture"),
     ],
 )
 def test_what_makes_no_sense_is_refused(chain: Path, options: dict[str, object], what: str) -> None:
@@ -193,6 +195,11 @@ def test_what_makes_no_sense_is_refused(chain: Path, options: dict[str, object],
 def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nobody = write_lines(tmp_path / "texts.jsonl", [{"prompt": "p", "completion": "c"}])
     assert "no comparison of two models" in refused(capsys, str(nobody))
+    pairs = [{"prompt": str(i), "chosen": "a", "rejected": "b"} for i in range(12)]
+    nameless = write_lines(tmp_path / "pairs.jsonl", pairs)
+    assert main(["leaderboard", str(nameless)]) == 2
+    said = capsys.readouterr().err
+    assert "reading stopped at bad row 10" in said and "names no model" in said and "accord check" not in said
     one = write_lines(tmp_path / "one.jsonl", [row | {"prompt": "p"} for row in CHAIN])
     assert "one prompt alone" in refused(capsys, str(one))
     accord.leaderboard(data=str(one), cluster="none")

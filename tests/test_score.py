@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "no normalisation": ("plain", {"normalised": True}, "normalised: the model keeps no mean"),
     "a classifier's": ("kinds", {"normalised": True, "label": "a"}, "only models of accord reward do"),
     "no such label": ("kinds", {"label": "x"}, "'x' is none of its labels: name one of a, b, c"),
-    "a label of a reward model": ("reward", {"label": "x"}, "'x' is none of its labels"),
+    "a label of a reward model": ("reward", {"label": "x"}, "leave it out: a reward model has one score"),
     "a report on nothing": ("reward", {"report": "r.json"}, "report: no row of 24 was judged"),
     "a picture of nothing": ("reward", {"plot": "r.png"}, "plot: no row of 24 was judged"),
     "a picture of no label": ("kinds", {"plot": "r.png", "data": "pairs"}, "plot: a classifier has one score only"),

@@ -204,7 +204,8 @@ def as_reward(score: Tensor, config: Any, label: str | None = None) -> Tensor:
     names = [str(config.id2label[place]) for place in range(score.shape[-1])]
     if label not in names:
         what = f"{label!r} is none of its labels" if label else "a classifier has a score for each label"
-        raise InputError(what, where="label", fix=f"name one of {', '.join(names)}")
+        fix = "leave it out: a reward model has one score" if len(names) == 1 else f"name one of {', '.join(names)}"
+        raise InputError(what, where="label", fix=fix)
     place = names.index(label)
     if config.problem_type == MULTI or len(names) == 1:
         return score[:, place]

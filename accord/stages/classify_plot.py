@@ -89,6 +89,6 @@ def _areas(panel: Any, report: ClassReport) -> None:
         panel.plot(label.auc.mean, place, marker="o", color=INK[0])
     panel.axvline(0.5, color="#8c8c8c", linewidth=1, linestyle="--")
     panel.set_yticks(range(len(labels)), [label.name for label in labels], fontsize=8)
-    panel.set_xlim(0, 1)
-    panel.invert_yaxis()
+    panel.set_xlim(-0.02, 1.02)
+    panel.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     panel.spines[["top", "right"]].set_visible(False)

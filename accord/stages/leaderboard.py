@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.data.report import DataReport, Refusals
+from accord.data.report import BadRows, DataReport, Refusals
 from accord.data.sources import Source, files_of, source_name
 from accord.data.tally import Tally
 from accord.data.verdicts import POSITION, Reading, read_verdicts
@@ -85,10 +85,14 @@ def _read(sources: Sequence[Source], config: LeaderboardConfig, report: DataRepo
     refusals = Refusals(config.verdicts.on_bad_row, report)
     how = Reading(config.verdicts.split, tuple(options.style), options.rankings == "plackett_luce")
     for source in sources:
-        with Waiting(source_name(source)) as waiting:
-            read_verdicts(source, tally, refusals, how, waiting.tell)
+        try:
+            with Waiting(source_name(source)) as waiting:
+                read_verdicts(source, tally, refusals, how, waiting.tell)
+        except BadRows as error:
+            error.hint = error.hint.partition(";")[0]  # accord check knows nothing of models and verdicts
+            raise
     if not len(tally):
-        what = f"no comparison of two models: {report.summary()}"
+        what = f"no comparison of two models, as no row has a verdict or ranks: {report.summary()}"
         raise InputError(what, where=", ".join(map(source_name, sources)), fix="docs/leaderboard.md shows what is read")
     return tally
 
@@ -257,11 +261,7 @@ def _markdown(standing: Standing) -> Iterator[str]:
     for row in cells:
         yield "| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |"
     yield ""
-    yield (
-        f"{title}, in logits. "
-        + ". ".join(line[0].upper() + line[1:] for line in standing.lines())
-        + "."
-    )
+    yield (f"{title}, in logits. " + ". ".join(line[0].upper() + line[1:] for line in standing.lines()) + ".")
     yield ""
 
 

@@ -3,9 +3,10 @@
 import warnings
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from accord.stages.options import Conflict, OnBadRow, Options, Seed, Split
+from accord.stages.score_options import PICTURES
 
 StyleName = Literal["length", "headers", "lists", "bold", "position"]
 
@@ -98,3 +99,10 @@ with warnings.catch_warnings():
             title="FILE",
             description="Write all about it as JSON: intervals of ranks, ties, effects of style, counts, files.",
         )
+
+        @field_validator("plot")
+        @classmethod
+        def a_picture(cls, value: str | None) -> str | None:
+            if value is not None and not value.lower().endswith(PICTURES):
+                raise Conflict("plot", f"{value!r} is no picture", f"a name ending in {', '.join(PICTURES)}")
+            return value

@@ -21,6 +21,7 @@ ROWS = 8  # of one panel
 NAME = 24  # characters of a row's name
 TRENDS = 10  # parts of equal size that the lengths are cut into
 MODEL, OTHER, BESIDE, LINE = "#4c72b0", "#dd8452", "#8c8c8c", "#c44e52"
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind a number that may lie on the line of chance
 
 
 def draw(report: RewardReport, path: str) -> None:
@@ -76,7 +77,8 @@ def _draw_estimates(panel: Any, names: Sequence[str], estimates: Sequence[Estima
         if np.isfinite(low):
             panel.plot([low, high], [place, place], color=colour, linewidth=2)
         panel.plot(estimate.mean, place, "o", color=colour)
-        panel.text(estimate.mean, place - 0.12, f"{100 * estimate.mean:.1f} %", ha="center", va="bottom", fontsize=8)
+        said = f"{100 * estimate.mean:.1f} %"
+        panel.text(estimate.mean, place - 0.12, said, ha="center", va="bottom", fontsize=8, bbox=WHITE)
     panel.axvline(0.5, color="black", linewidth=1, linestyle="--")
     panel.text(0.5, -0.6, " chance", fontsize=8, va="center")
     panel.set_yticks(range(len(names)), names, fontsize=8)

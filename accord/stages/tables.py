@@ -41,11 +41,22 @@ def show(rows: Sequence[Mapping[str, Any]], *, title: str, where: str | None = N
 
 
 def _draw_together(table: Table, console: Console) -> None:
-    """Less room between the columns, and of them only the long ones are folded."""
-    table.padding = (0, 1, 0, 0)
-    for column in table.columns:
-        longest = max(Text(str(cell)).cell_len for cell in (*str(column.header).split(), *column.cells))
-        column.min_width = longest if longest <= SHORT else None
+    """Less room between the columns, and of them only the long ones are folded.
+
+    Nothing is cut off: where the short ones alone are too wide, so is the table.
+    """
+    cells = [(*str(column.header).split(), *column.cells) for column in table.columns]
+    needs = [max(Text(str(cell)).cell_len for cell in column) for column in cells]
+    long = [need for need in needs if need > SHORT]
+    between = len(needs) + 1  # characters: one each, and one at both ends
+    free = console.width - sum(need for need in needs if need <= SHORT) - between
+    room = int(free - len(needs) >= sum(long))
+    fits = [width for width in range(SHORT, console.width) if sum(min(need, width) for need in long) <= free]
+    widest = max(fits, default=SHORT)
+    table.padding = (0, room, 0, 0)
+    for column, need in zip(table.columns, needs, strict=True):
+        column.width = min(need, widest)
+    console.width = max(console.width, sum(min(need, widest) for need in needs) + between + room * len(needs))
 
 
 def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | None) -> bool:

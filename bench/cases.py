@@ -45,6 +45,11 @@ class Case(NamedTuple):
         return f"{self.stage}-{self.model}-{self.dtype}"
 
     @property
+    def block(self) -> str:
+        """The block of docs/benchmarks.md that it stands in; each is written by a run of all its cases."""
+        return "rewards" if self.stage in ("reward", "rankings") else "bench"
+
+    @property
     def start(self) -> str:
         """The directory of the model that both sides begin with: a reward model has its new head already."""
         return f"{self.model}-reward" if self.stage in ("reward", "rankings") else self.model
@@ -74,4 +79,5 @@ CASES = [
     Case("rankings", "12m", "float32", {"step": Asked(5), "tokens": Asked(4)}),
 ]
 
+BLOCKS = list(dict.fromkeys(case.block for case in CASES))
 LOSS_GAP = 1e-3  # nats: largest difference of a step's loss from theirs, in float32

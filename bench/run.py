@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from cases import BATCH, CASES, PROFILED, RANKED, SHAPES, WARM_UP, Case, K
+from cases import BATCH, BLOCKS, CASES, PROFILED, RANKED, SHAPES, WARM_UP, Case, K
 from environment import machine, peer_python
 from quiet import BUSY, wait_until_quiet, watch
 from rich.console import Console
@@ -158,7 +158,7 @@ def show(title: str, head: list[str], body: list[list[str]]) -> None:
     console.print(table)
 
 
-def conditions(asked: argparse.Namespace, runs: dict[str, Runs]) -> str:
+def conditions(asked: argparse.Namespace, runs: dict[str, Runs], block: str) -> str:
     """Machine, versions and what was done, as a list."""
     some = next(iter(runs.values()))
     versions = some["theirs"][0]["versions"] | some["ours"][0]["versions"]
@@ -168,30 +168,46 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs]) -> str:
         f"{s.vocab_size:,} words"
         for name, s in SHAPES.items()
     )
+    of_rewards = [
+        f"Rankings: the first {RANKED * asked.steps} groups of `{RANKINGS.name}` with {K} different answers, each cut "
+        f"to its first 1,000 letters; ties are broken by place: {K * (K - 1) // 2} pairs a group. The "
+        f"other side gets these as pairs; a step has {RANKED} groups on both sides.",
+        "Both sides begin with the same head.",
+    ]
     lines = [
         f"Machine: {machine()}; all cores on both sides. {datetime.date.today()}.",
         f"Versions: {', '.join(f'{name} {number}' for name, number in sorted(versions.items()))}.",
         f"Models: Llama-like, random weights, tied embeddings ({sizes}).",
         f"Data: the first {BATCH * asked.steps} comparisons of `{DATA.name}` that have no flags (both sides are one "
         "assistant turn, not empty) and at most 1,024 tokens, in the file's order.",
-        f"Rankings: the first {RANKED * asked.steps} groups of `{RANKINGS.name}` with {K} different answers, each cut "
-        f"to its first 1,000 letters; ties are broken by place: {K * (K - 1) // 2} pairs a group. The "
-        f"other side gets these as pairs, {RANKED} groups a step on both sides.",
-        "Reward models: both sides begin with the same head.",
+        *(of_rewards if block == "rewards" else []),
         f"A step: {BATCH} comparisons or demonstrations, AdamW, learning rate 1e-4. Seconds are medians of {counted} "
         f"steps ({asked.rounds} x {asked.steps}, the first {WARM_UP} of each process not counted), collating left "
         "out on both sides.",
         "Peak memory is that of the whole process (`ru_maxrss`), saving included on our side, which cannot be "
         "switched off, and not done on theirs.",
-        "Repeat: `make bench`; one case: `python bench/run.py --only dpo-12m-float32`.",
+        f"Repeat: `make bench`; one case: `python bench/run.py --only {next(iter(runs))}`.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
-def page(asked: argparse.Namespace, runs: dict[str, Runs], body: list[list[str]], losses: list[str]) -> str:
-    """The block of docs/benchmarks.md beside TRL."""
-    parts = [conditions(asked, runs), report.markdown(report.HEAD, body), "\n".join(f"- {line}" for line in losses)]
-    return "\n\n".join(parts)
+def page(asked: argparse.Namespace, runs: dict[str, Runs], cases: list[Case]) -> str:
+    """A block of docs/benchmarks.md beside TRL."""
+    own = {case.name: runs[case.name] for case in cases}
+    losses = "\n".join(f"- {line}" for line in loss_lines(runs, cases))
+    return "\n\n".join(
+        [conditions(asked, own, cases[0].block), report.markdown(report.HEAD, table_rows(runs, cases)), losses]
+    )
+
+
+def loss_lines(runs: dict[str, Runs], cases: list[Case]) -> list[str]:
+    sides = [(case, runs[case.name]["ours"], runs[case.name]["theirs"]) for case in cases]
+    return [report.loss_line(case, report.loss_gap(ours, theirs)) for case, ours, theirs in sides]
+
+
+def table_rows(runs: dict[str, Runs], cases: list[Case]) -> list[list[str]]:
+    sides = [(case, runs[case.name]["ours"], runs[case.name]["theirs"]) for case in cases]
+    return [row.cells() for case, ours, theirs in sides for row in report.rows(case, ours, theirs)]
 
 
 def layouts_page(grid: dict[str, Any]) -> str:
@@ -221,45 +237,47 @@ def main() -> None:
         return profiles(cases, asked)
     peer = peer_python(HOME, ROOT / "requirements.lock") if cases else Path()
     runs = {case.name: compare(case, peer, asked) for case in cases}
-    body, losses = [], []
-    for case in cases:
-        ours, theirs = runs[case.name]["ours"], runs[case.name]["theirs"]
-        body += [row.cells() for row in report.rows(case, ours, theirs)]
-        losses.append(report.loss_line(case, report.loss_gap(ours, theirs)))
     grid = layouts(asked) if LAYOUTS in asked.only else None
     of_data = large(asked) if LARGE in asked.only else None
-    results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, "layouts": grid}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "time": datetime.datetime.now().isoformat(),
+        "runs": runs,
+        "layouts": grid,
+    }
     of_saving = saved(asked) if SAVING in asked.only else None
     of_strengths = strengths(asked) if STRENGTHS in asked.only else None
     results |= {LARGE: of_data, SAVING: of_saving, STRENGTHS: of_strengths}
     (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    tell(cases, runs, body, losses, grid)
+    tell(cases, runs, grid)
     if grid is not None:
         report.put(PAGE, layouts_page(grid), "layouts")
-    if of_data is not None:
-        show("Large data", *report.data_table(of_data))
-        report.put(PAGE, alone_page(of_data, report.data_table(of_data)), LARGE)
-    if of_saving is not None:
-        show("Saving", *report.saving_table(of_saving))
-        report.put(PAGE, alone_page(of_saving, report.saving_table(of_saving)), SAVING)
-    if of_strengths is not None:
-        show("Strengths", *report.strengths_table(of_strengths))
-        report.put(PAGE, alone_page(of_strengths, report.strengths_table(of_strengths)), STRENGTHS)
-    if len(cases) < len(CASES) or (asked.steps - WARM_UP) * asked.rounds < COUNTED:
-        console.print(
-            f"the table beside TRL is written by a run of all cases with {COUNTED} counted steps or more only"
-        )
-        return None
-    report.put(PAGE, page(asked, runs, body, losses))
-    console.print(f"written: {PAGE}")
-    return None
+    tables = {LARGE: report.data_table, SAVING: report.saving_table, STRENGTHS: report.strengths_table}
+    for name, table in tables.items():
+        if (found := results[name]) is not None:
+            show(name.capitalize(), *table(found))
+            report.put(PAGE, alone_page(found, table(found)), name)
+    write_tables(cases, runs, asked)
+    console.print(f"the page: {PAGE}")
 
 
-def tell(cases: list[Case], runs: dict[str, Runs], body: list[list[str]], losses: list[str], grid: Any) -> None:
+def write_tables(cases: list[Case], runs: dict[str, Runs], asked: argparse.Namespace) -> None:
+    """The tables beside TRL into the page, those of which all cases were measured often enough."""
+    enough = (asked.steps - WARM_UP) * asked.rounds >= COUNTED
+    for block in BLOCKS:
+        every = [case for case in CASES if case.block == block]
+        if enough and all(case in cases for case in every):
+            report.put(PAGE, page(asked, runs, every), block)
+        elif any(case in cases for case in every):
+            what = f"all of its cases with {COUNTED} counted steps or more"
+            console.print(f"the table with {every[0].name} is written by a run of {what} only")
+
+
+def tell(cases: list[Case], runs: dict[str, Runs], grid: Any) -> None:
     """All of it in the terminal."""
     if cases:
-        show("Accord beside TRL", report.HEAD, body)
-    for line in losses:
+        show("Accord beside TRL", report.HEAD, table_rows(runs, cases))
+    for line in loss_lines(runs, cases):
         console.print(line, highlight=False)
     for case in cases:
         for side, found in runs[case.name].items():

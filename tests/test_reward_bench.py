@@ -15,6 +15,7 @@ import accord
 from accord.cli import main
 from accord.data.report import DataReport
 from accord.data.reward_bench import Item, bench_items
+from accord.evaluate.bench_report import ScoredItem, bench_report, check_items, spec_of
 from accord.maths.reward_bench import (
     SPECS,
     TiedItem,
@@ -26,7 +27,6 @@ from accord.maths.reward_bench import (
 )
 from accord.maths.statistics import wilson
 from accord.records import Group, RecordError
-from accord.stages.bench_report import ScoredItem, bench_report, check_items, spec_of
 
 # The rules
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import warnings
+from typing import Any
 
 import torch
 
@@ -34,14 +35,27 @@ def keep_freed_memory() -> None:
     Large tensors otherwise are mapped afresh at every use, and touching fresh pages costs more than filling them: a
     float32 copy of 23 M numbers takes 25 ms instead of 4 ms. Only large allocations are concerned.
     """
-    if sys.platform != "linux" or os.environ.get("MALLOC_MMAP_THRESHOLD_"):
-        return
+    library = _glibc()
+    if library is not None and not os.environ.get("MALLOC_MMAP_THRESHOLD_"):
+        library.mallopt(MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def give_freed_memory_back() -> None:
+    """The reverse, once: what training has freed is not to stand beside what comes after it, as pictures."""
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """None on another system, or with another C library."""
+    if sys.platform != "linux":
+        return None
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # another C library
-        return
-    mallopt(MMAP_THRESHOLD, 1 << 30)
-    mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
+        library = ctypes.CDLL("libc.so.6")
+        return library if library.mallopt and library.malloc_trim else None
+    except (OSError, AttributeError):
+        return None
 
 
 def keep_few_kernels() -> None:

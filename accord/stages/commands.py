@@ -140,14 +140,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "reward-bench": Command(
         RewardBenchConfig,
-        "accord.stages.reward_bench",
+        "accord.evaluate.reward_bench",
         "Beside them",
         "See how often a reward model prefers the better answer, by RewardBench's rules.",
         "accord reward-bench --model reward --data reward_bench.jsonl",
     ),
     "leaderboard": Command(
         LeaderboardConfig,
-        "accord.stages.leaderboard",
+        "accord.evaluate.leaderboard",
         "Beside them",
         "See which models are strongest, from comparisons or rankings of what they wrote, and how sure that is.",
         "accord leaderboard comparisons.jsonl --anchor base --plot strengths.png",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from accord.errors import Stopped
 from accord.models.adapters import base_name, is_adapted
+from accord.models.device import give_freed_memory_back
 from accord.models.load import save
 from accord.stages.best import check_figure, choose, observe, patience_ended, summary_of
 from accord.stages.callbacks import go_on
@@ -59,6 +60,7 @@ def train(session: Session) -> Result:
         write_samples(session, state.done)
         weights.widen()
     session.begun.model.network.eval()
+    give_freed_memory_back()
     best = summary_of(session.config.best, state.best)
     warnings = [str(remark) for remark in state.watch.warnings]
     return _finish(session, state, Training(state.done, state.seconds, state.before, after, best, ended, warnings))

@@ -17,6 +17,7 @@ from accord.data.sources import Source, files_of, source_name
 from accord.data.tally import Tally
 from accord.data.verdicts import POSITION, Reading, read_verdicts
 from accord.errors import InputError
+from accord.evaluate.standing import Standing
 from accord.maths.comparisons import Comparisons, NoTies, PairLikelihood, pair_likelihood
 from accord.maths.connected import NotConnected
 from accord.maths.newton import NoMinimum
@@ -24,7 +25,6 @@ from accord.maths.plackett_luce import RankingLikelihood
 from accord.maths.strengths import Fit, Likelihood, Resampled, bootstrap, clustered, fisher, fit, strengths
 from accord.stages.config import LeaderboardConfig
 from accord.stages.leaderboard_options import StrengthOptions
-from accord.stages.standing import Standing
 from accord.stages.tables import put, show, written
 from accord.training.progress import Progress, Waiting
 
@@ -236,7 +236,7 @@ def _write(found: Leaderboard, config: LeaderboardConfig) -> None:
     if output.report is not None:
         put(output.report, json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
     if output.plot is not None:
-        from accord.stages import leaderboard_plot
+        from accord.evaluate import leaderboard_plot
 
         leaderboard_plot.draw(found.standings, output.plot)
     if written(found.rows(), output.json):

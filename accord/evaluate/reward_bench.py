@@ -14,11 +14,11 @@ from accord.data.reward_bench import Item, bench_items
 from accord.data.sources import Source, source_name
 from accord.data.write import row_writer
 from accord.errors import Diverged, InputError
+from accord.evaluate.bench_report import BenchReport, ScoredItem, bench_report, check_items, spec_of
 from accord.models.adapters import bare
 from accord.models.heads import has_head, headless
 from accord.models.reference import ReferenceLogprobs
 from accord.models.scorer import as_reward, is_scorer
-from accord.stages.bench_report import BenchReport, ScoredItem, bench_report, check_items, spec_of
 from accord.stages.config import RewardBenchConfig
 from accord.stages.intake import Intake, Preparation, fitting
 from accord.stages.load_data import within_context

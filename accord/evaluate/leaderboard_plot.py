@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from accord.errors import StorageError
+from accord.evaluate.standing import Standing
 from accord.maths.strengths import ELO_OF_ZERO, ELO_PER_LOGIT
-from accord.stages.standing import Standing
 
 INK = "#4c72b0"
 ROW = 0.3  # inches a model

@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from peft import AutoPeftModelForSequenceClassification
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
@@ -242,3 +243,15 @@ def test_the_load_of_experts_is_balanced_under_a_head_as_under_an_output_layer()
     found = scores(LanguageModel(with_new_head(network, HEAD), "rows"), batch).routing
     assert truth is not None and found is not None
     torch.testing.assert_close(found.balance(), truth.balance())
+
+
+def test_a_bias_that_stock_leaves_out_is_named(
+    language_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(new_scorer(str(language_model), HEAD), tiny.tokenizer(), tmp_path / "made")
+    AutoModelForSequenceClassification.from_pretrained(tmp_path / "made").save_pretrained(tmp_path / "foreign")
+    file = tmp_path / "foreign" / "model.safetensors"
+    save_file({**load_file(file), "score.bias": torch.ones(1)}, file, metadata={"format": "pt"})
+    capsys.readouterr()
+    load_scorer(str(tmp_path / "foreign"))
+    assert "score.bias" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def _with_head(network: PreTrainedModel, info: dict[str, Any], head: Head, name:
     InputError where a head that should be there is missing.
     """
     body = f"{network.base_model_prefix}."
-    left = {key for key in info.get("unexpected_keys", ()) if key.startswith(body)}
+    left = {key for key in info.get("unexpected_keys", ()) if key.startswith((body, f"{LAYER}."))}
     missing = set(info.get("missing_keys", ()))
     if f"{LAYER}.weight" in missing and head.seed is None:
         raise headless(name)

@@ -12,6 +12,7 @@ from torch import Tensor
 from accord.data.batches import Batch
 from accord.data.cut import micro_batches
 from accord.data.dialogue import TokenGroup
+from accord.data.ranges import Ranges
 from accord.maths.likelihood import sum_by_owner
 from accord.models.adapters import adapters_off
 from accord.models.identity import idle_adapter
@@ -45,24 +46,17 @@ class ReferenceLogprobs:
         first[torch.tensor(places, dtype=torch.long)] = self.first
         return replace(self, first=first)
 
+    @property
+    def ranges(self) -> Ranges:
+        return Ranges(self.end, self.first)
+
     def of(self, batch: Batch) -> Tensor:
         """(C,) sums of a micro-batch's completions, in its order."""
-        return self.sum[self._completions(batch)].to(batch.last.device)
+        return self.sum[self.ranges.completions(batch)].to(batch.last.device)
 
     def tokens_of(self, batch: Batch) -> Tensor:
         """(N,) of a micro-batch's predicted tokens, in the order of `batch.predict` and `batch.owner`."""
-        places = self._completions(batch)
-        ends = self.end[places].tolist()
-        starts = torch.where(places > 0, self.end[places - 1], 0).tolist()
-        found = torch.cat([self.token[start:end] for start, end in zip(starts, ends, strict=True)])
-        assert len(found) == len(batch.predict), "values of other groups than those of the micro-batch"
-        return found.to(batch.last.device)
-
-    def _completions(self, batch: Batch) -> Tensor:
-        """(C,) places of a micro-batch's completions in the data set."""
-        firsts = self.first[torch.tensor(batch.indices)].tolist()
-        members = zip(firsts, batch.members, strict=True)
-        return torch.cat([torch.arange(first, first + len(group.completions)) for first, group in members])
+        return self.token[self.ranges.tokens(batch)].to(batch.last.device)
 
 
 def reference_logprobs(

@@ -1,0 +1,200 @@
+"""A service as a source of rewards: groups go to its URL as JSON, and it gives a number for each completion.
+
+Request, `POST` to the URL that was given and nowhere else (no redirect is followed, no proxy asked):
+
+    {"groups": [{"id": "p1", "prompt": "Q: 1 + 1 ?", "completions": [" 2", " 3"]}, ...]}
+
+`prompt` is a text, or a list of turns `{"role", "content"}`; then each completion is such a list, too. Answer, status
+200, a list of as many numbers for each group, in the order of the request:
+
+    {"rewards": [[1.0, -0.5], ...]}
+
+What is no answer (no connection, another status, too late, no JSON, another number of rewards, a value that is no
+finite number) is asked for again, and ends the run where that does not help: it never becomes a reward.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor
+
+from accord.errors import ServiceError
+from accord.records import Group, Text
+
+LONGEST_PAUSE = 60.0  # seconds
+LARGEST = 2**26  # bytes of an answer
+PASSING = (408, 425, 429)  # statuses of a client's mistake that time mends
+
+
+class _NoAnswer(Exception):
+    """Why a request brought no rewards. lasting: asking again does not help."""
+
+    def __init__(self, what: str, *, lasting: bool = False) -> None:
+        self.lasting = lasting
+        super().__init__(what)
+
+
+class RewardService(NamedTuple):
+    """Where, and how patiently it is asked. groups: of one request. token: sent as Authorization: Bearer."""
+
+    name: str
+    url: str
+    timeout: float = 60.0  # seconds for a request, all of it
+    retries: int = 2
+    backoff: float = 1.0  # seconds before the first new try, twice as long before each further one
+    groups: int = 32
+    token: str | None = None
+    pause: Callable[[float], None] = time.sleep
+
+    def score(self, groups: Sequence[Group]) -> Tensor:
+        """(C,) float64. ServiceError where a request brings no rewards, however often it is made."""
+        numbers = [value for chunk in _chunks(groups, self.groups) for value in self._rewards(chunk)]
+        return torch.tensor(numbers, dtype=torch.float64)
+
+    def _rewards(self, groups: Sequence[Group]) -> list[float]:
+        """Of each completion of these groups, with as many tries as are allowed."""
+        body = json.dumps({"groups": [_plain(group) for group in groups]}).encode()
+        counts = [len(group.completions) for group in groups]
+        reasons: list[str] = []
+        for wait in (*self._waits(), None):
+            try:
+                return _numbers(self._answer(body), groups, counts)
+            except _NoAnswer as failure:
+                reasons.append(str(failure))
+                if failure.lasting or wait is None:
+                    break
+                self.pause(wait)
+        raise self._failure(reasons)
+
+    def _waits(self) -> Iterator[float]:
+        return (min(self.backoff * 2**number, LONGEST_PAUSE) for number in range(self.retries))
+
+    def _failure(self, reasons: Sequence[str]) -> ServiceError:
+        """Says the last reason, and the others where they differ."""
+        tries = "1 try" if len(reasons) == 1 else f"{len(reasons)} tries"
+        others = [one for one in dict.fromkeys(reasons) if one != reasons[-1]]
+        before = f"; before that: {'; '.join(others)}" if others else ""
+        what = f"no rewards after {tries}: {reasons[-1]}{before}"
+        return ServiceError(what, where=shown(self.url), fix="see that it runs, and go on from the last checkpoint")
+
+    def _answer(self, body: bytes) -> bytes:
+        """The body of an answer of status 200."""
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme.lower() == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        try:
+            with closing(connection), _within(connection, self.timeout) as is_late:
+                try:
+                    connection.request("POST", path, body, headers)
+                    return _body(connection.getresponse())
+                except (OSError, http.client.HTTPException) as error:
+                    if is_late():
+                        raise TimeoutError from error
+                    raise
+        except TimeoutError as error:
+            raise _NoAnswer(f"no whole answer within {self.timeout:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _NoAnswer(f"{getattr(error, 'strerror', None) or error or type(error).__name__}") from error
+
+
+def shown(url: str) -> str:
+    """A URL without its query, which may hold a key."""
+    return url.partition("?")[0]
+
+
+@contextmanager
+def _within(connection: http.client.HTTPConnection, seconds: float) -> Iterator[Callable[[], bool]]:
+    """Ends what the connection does after so many seconds, though bytes may still come one by one; whether it did."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        if (found := connection.sock) is not None:
+            try:
+                found.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it has ended by itself
+                pass
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late.is_set
+    finally:
+        timer.cancel()
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    if response.status != 200:
+        said = " ".join(response.read(300).decode(errors="replace").split())
+        what = f"HTTP {response.status} {response.reason}{': ' + said if said else ''}"
+        if 300 <= response.status < 400:
+            what += f" (to {response.headers.get('Location')}, which is not followed)"
+        raise _NoAnswer(what, lasting=300 <= response.status < 500 and response.status not in PASSING)
+    found = response.read(LARGEST + 1)
+    if len(found) > LARGEST:
+        raise _NoAnswer(f"an answer of more than {LARGEST:,} bytes")
+    return found
+
+
+def _numbers(answer: bytes, groups: Sequence[Group], counts: Sequence[int]) -> list[float]:
+    """The rewards of an answer, if it is one."""
+    try:
+        value: Any = json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise _NoAnswer(f"the answer is no JSON ({error})") from error
+    rewards = value.get("rewards") if isinstance(value, dict) else None
+    if not isinstance(rewards, list):
+        raise _NoAnswer('the answer has no list "rewards"')
+    if len(rewards) != len(groups):
+        raise _NoAnswer(f"rewards of {len(rewards)} groups for {len(groups)}")
+    found: list[float] = []
+    for group, of_group, count in zip(groups, rewards, counts, strict=True):
+        if not isinstance(of_group, list) or len(of_group) != count:
+            got = len(of_group) if isinstance(of_group, list) else "no list of"
+            raise _NoAnswer(f"{got} rewards for the {count} completions of {group.id}")
+        found += [_number(one, group) for one in of_group]
+    return found
+
+
+def _number(value: object, group: Group) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(number := _float(value)):
+        raise _NoAnswer(f"{json.dumps(value)[:60]} is no reward (a completion of {group.id})")
+    return number
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        return math.inf
+
+
+def _plain(group: Group) -> dict[str, object]:
+    """A group as JSON."""
+    completions = [_text(completion.content) for completion in group.completions]
+    return {"id": group.id, "prompt": _text(group.prompt), "completions": completions}
+
+
+def _text(content: Text) -> object:
+    return content if isinstance(content, str) else [turn.plain() for turn in content]
+
+
+def _chunks(groups: Sequence[Group], size: int) -> Iterator[Sequence[Group]]:
+    return (groups[start : start + size] for start in range(0, len(groups), size))

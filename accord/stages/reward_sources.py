@@ -1,0 +1,108 @@
+"""From samples as texts to rewards: every source is asked, and what they say is added up by weight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from accord.errors import Diverged, InputError
+from accord.records import Group
+from accord.stages.options import Conflict, ModelOptions
+from accord.stages.reward_function import Function, RewardFunction, function_of
+from accord.stages.reward_model_source import Longest, reward_model
+from accord.stages.reward_service import RewardService
+from accord.stages.reward_source_options import RewardEntry, RewardSourceOptions
+from accord.stages.setup import Given, Machine
+
+
+class Source(Protocol):
+    """Gives every completion a number."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, groups: Sequence[Group]) -> Tensor:
+        """(C,) float64 on the CPU, finite: of the completions of all groups in order. AccordError where it has none."""
+
+
+class Rewarded(NamedTuple):
+    """Of the C completions of all groups in order, float64 on the CPU."""
+
+    total: Tensor  # (C,) the sum by weight
+    by_source: Mapping[str, Tensor]  # name -> (C,) before it is weighted
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """The sources of a run and the weight of each."""
+
+    sources: tuple[Source, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(source.name for source in self.sources)
+
+    def of(self, groups: Sequence[Group]) -> Rewarded:
+        """sum_i w_i r_i of every completion. AccordError where a source has no reward for one: nothing stands in."""
+        by_source = {source.name: source.score(groups) for source in self.sources}
+        count = sum(len(group.completions) for group in groups)
+        assert all(found.shape == (count,) for found in by_source.values())
+        weighted = [weight * by_source[name] for name, weight in zip(self.names, self.weights, strict=True)]
+        total = torch.stack(weighted).sum(0)
+        if not total.isfinite().all():
+            what = "the sum of the rewards is not finite, though each of them is"
+            raise Diverged(what, where="reward", fix="give smaller reward_weights, or smaller rewards")
+        return Rewarded(total, by_source)
+
+
+def rewards_of(
+    options: RewardSourceOptions, model: ModelOptions, given: Given, place: Machine, *, longest: Longest
+) -> Rewards:
+    """Every source of the options, loaded or imported; services are asked nothing yet.
+
+    model: of the run; its layout and trust_remote_code hold for reward models, too. longest: the largest group that may
+    come, on which reward models are held against stock.
+    """
+    try:
+        entries = options.entries(given.get("reward"))
+        options.check(entries)
+    except Conflict as conflict:
+        raise InputError(conflict.what, where=conflict.key, fix=conflict.fix) from None
+    sources = tuple(_source(entry, options, model, place, longest) for entry in entries)
+    return Rewards(sources, tuple(entry.weight for entry in entries))
+
+
+def _source(
+    entry: RewardEntry, options: RewardSourceOptions, model: ModelOptions, place: Machine, longest: Longest
+) -> Source:
+    if entry.kind == "service":
+        return _service(entry, options)
+    if entry.kind == "function":
+        if isinstance(entry.source, str):
+            return RewardFunction(entry.name, function_of(entry.source), entry.source)
+        return RewardFunction(entry.name, cast(Function, entry.source), entry.name)
+    return reward_model(entry, model, place, longest)
+
+
+def _service(entry: RewardEntry, options: RewardSourceOptions) -> RewardService:
+    token = None
+    if options.reward_token is not None:
+        token = os.environ.get(options.reward_token)
+        if not token:
+            what = f"the environment has no variable {options.reward_token}, or it is empty"
+            raise InputError(what, where="reward_token", fix="set it to the token of the service")
+    return RewardService(
+        entry.name,
+        str(entry.source),
+        timeout=options.reward_timeout,
+        retries=options.reward_retries,
+        backoff=options.reward_backoff,
+        groups=options.reward_groups,
+        token=token,
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -19,13 +20,14 @@ from accord.training.objectives import Coupled, Measured, Objective
 from accord.training.optimizer import Weights
 from accord.training.step import Computed, Part, Step, backward, draws, of_step
 from accord.training.suspects import Moment, dead, not_finite
+from accord.training.trained import Beside, Trained
 from accord.training.watch import Watch
 
 EVALUATION = "evaluation"
 
 
 class StepResult(NamedTuple):
-    """What one optimiser step did."""
+    """What one optimiser step did; one of no groups did nothing, and has no loss."""
 
     step: int  # steps done, this one counted
     loss: float
@@ -49,38 +51,48 @@ def fit(
     first: int = 0,
     room: Room | None = None,
     watch: Watch | None = None,
+    beside: Sequence[Beside] = (),
 ) -> Iterator[StepResult]:
     """Trains; yields after every step. rate: step (from 0) -> learning rate. first: the number of steps already done.
 
     Every random draw inside a forward pass comes from (seed, step, micro-batch), so nothing random has to be saved.
-    room, watch: what earlier steps showed of memory, and of losses. Raises Diverged before a step whose loss or
-    gradient is not finite, or whose gradient has been 0 for long; StorageError where memory lacks for one group.
+    room, watch: what earlier steps showed of memory, and of losses. beside: further weights that the steps' parts give
+    gradients to. A step without parts is passed over. Raises Diverged before a step whose loss or gradient is not
+    finite, or whose gradient has been 0 for long; StorageError where memory lacks for one group.
     """
-    room, watch = room or Room(), watch or Watch()
+    room, watch, trained = room or Room(), watch or Watch(), Trained(weights, beside)
     with model.segmented():
         for index, step in enumerate(steps, start=first):
+            if not step:
+                yield StepResult(index + 1, 0.0, 0.0, rate(index), {}, 0, 0, 0, 0.0)
+                continue
             began = time.perf_counter()
-            computed = backward(model, step, weights, seed=(seed, index), room=room, where=f"step {index + 1}")
-            norm = weights.grad_norm()
-            total, length = (float(x) for x in torch.stack([computed.loss.cpu(), norm.cpu()]))
+            computed = backward(model, step, trained, seed=(seed, index), room=room, where=f"step {index + 1}")
+            norms = [one.grad_norm() for one in trained.every]
+            total, *lengths = (float(x) for x in torch.stack([computed.loss.cpu(), *(norm.cpu() for norm in norms)]))
+            length = math.hypot(*lengths)
             moment = Moment(index + 1, total, length, rate(index))
             if not (np.isfinite(total) and np.isfinite(length)):
-                raise not_finite(model, computed, weights, moment, (seed, index))
+                raise not_finite(model, computed, trained, moment, (seed, index))
             watch.see(*moment[:3])
             if watch.is_dead:
-                raise dead(model, computed, weights, moment, (seed, index), watch.zeros)
-            if max_grad_norm > 0:
-                weights.clip(norm, max_grad_norm)
-            weights.step(moment.learning_rate)
-            weights.zero_grad()
-            yield _result(moment, computed, time.perf_counter() - began)
+                raise dead(model, computed, trained, moment, (seed, index), watch.zeros)
+            rates = (rate, *(one.rate for one in beside))
+            for one, its_rate, norm in zip(trained.every, rates, norms, strict=True):
+                if max_grad_norm > 0:
+                    one.clip(norm, max_grad_norm)
+                one.step(its_rate(index))
+                one.zero_grad()
+            apart = {f"{one.name}grad_norm": (norm, 1.0) for one, norm in zip(beside, lengths[1:], strict=True)}
+            own = moment._replace(grad_norm=lengths[0])
+            yield _result(own, computed, apart, time.perf_counter() - began)
 
 
-def _result(moment: Moment, computed: Computed, seconds: float) -> StepResult:
+def _result(moment: Moment, computed: Computed, apart: Mapping[str, tuple[float, float]], seconds: float) -> StepResult:
     batches = [batch for part in computed.step for batch in part.batches]
     return StepResult(
         *moment,
-        computed.sums.read(),
+        {**computed.sums.read(), **apart},
         sum(batch.token_count for batch in batches),
         sum(size(group, "rows") for batch in batches for group in batch.members),
         sum(len(batch.members) for batch in batches),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from accord.models.logprobs import LanguageModel
 from accord.training.balance import Balance
 from accord.training.fitting import Room, attempt
 from accord.training.objectives import Coupled, Measured, Objective
-from accord.training.optimizer import Weights
 
 
 class Part(NamedTuple):
@@ -28,6 +27,14 @@ class Part(NamedTuple):
 
 
 Step = Sequence[Part]
+
+
+class Gradients(Protocol):
+    """Where the gradients of a step go: weights, or several sets of them."""
+
+    def zero_grad(self) -> None: ...
+
+    def grad_norm(self) -> Tensor: ...
 
 
 class Sums:
@@ -66,7 +73,7 @@ class Computed(NamedTuple):
 
 
 def backward(
-    model: LanguageModel, step: Step, weights: Weights, *, seed: tuple[int, int], room: Room, where: str
+    model: LanguageModel, step: Step, weights: Gradients, *, seed: tuple[int, int], room: Room, where: str
 ) -> Computed:
     """The gradients of a whole step; where memory runs out, those of the same step in smaller micro-batches.
 

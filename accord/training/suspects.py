@@ -12,8 +12,7 @@ from accord.data.dialogue import TokenGroup
 from accord.errors import Diverged
 from accord.models.logprobs import LanguageModel
 from accord.training.objectives import Objective
-from accord.training.optimizer import Weights
-from accord.training.step import Computed, Step, draws, of_step
+from accord.training.step import Computed, Gradients, Step, draws, of_step
 
 SHOWN = 10  # groups that are printed
 NAMED = 3  # groups that the last line names
@@ -64,7 +63,7 @@ class StepDiverged(Diverged):
 
 
 def not_finite(
-    model: LanguageModel, computed: Computed, weights: Weights, moment: Moment, seed: tuple[int, int]
+    model: LanguageModel, computed: Computed, weights: Gradients, moment: Moment, seed: tuple[int, int]
 ) -> StepDiverged:
     """The error of a step whose loss or gradient is not finite. The gradients in the weights are gone afterwards."""
     every = alone(model, computed.step, weights, seed)
@@ -80,7 +79,7 @@ def not_finite(
 
 
 def dead(
-    model: LanguageModel, computed: Computed, weights: Weights, moment: Moment, seed: tuple[int, int], steps: int
+    model: LanguageModel, computed: Computed, weights: Gradients, moment: Moment, seed: tuple[int, int], steps: int
 ) -> StepDiverged:
     """The error of a run whose gradient has been exactly 0 for so many steps."""
     what = f"the gradient has been exactly 0 for {steps} steps (loss {moment.loss:g}), so nothing is learnt"
@@ -89,7 +88,7 @@ def dead(
     return StepDiverged(moment, alone(model, computed.step, weights, seed), what, fix)
 
 
-def alone(model: LanguageModel, step: Step, weights: Weights, seed: tuple[int, int]) -> list[Suspect]:
+def alone(model: LanguageModel, step: Step, weights: Gradients, seed: tuple[int, int]) -> list[Suspect]:
     """Loss and gradient of every group of a step without the others. A loss that couples groups sees one at a time."""
     found = []
     for part, begin in zip(step, draws(seed, step), strict=True):

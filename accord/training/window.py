@@ -27,6 +27,9 @@ class Window:
         self._rows = [_Row(*row) for row in saved or ()]
 
     def add(self, result: StepResult) -> None:
+        """A step of no groups has nothing to say."""
+        if not result.groups:
+            return
         self._rows.append(
             _Row(
                 result.loss,
@@ -44,7 +47,12 @@ class Window:
         return [list(row) for row in self._rows]
 
     def read(self) -> dict[str, float]:
-        """Names as in metrics.jsonl. loss and grad_norm are means over the steps, the rest over their rows."""
+        """Names as in metrics.jsonl. loss and grad_norm are means over the steps, the rest over their rows.
+
+        Nothing where no step had groups.
+        """
+        if not self._rows:
+            return {}
         count, seconds = len(self._rows), sum(row.seconds for row in self._rows)
         tokens = sum(row.tokens for row in self._rows)
         return {

@@ -35,7 +35,7 @@ from accord.stages.options import Config
 from accord.stages.resolve import load
 
 # Python may pass these as objects; the last two only it.
-OBJECTS = ("model", "data", "eval_data", "reference", "mix", "demonstrations", "tokenizer", "callback")
+OBJECTS = ("model", "data", "eval_data", "reference", "mix", "demonstrations", "reward", "tokenizer", "callback")
 
 
 class Command(NamedTuple):
@@ -222,7 +222,7 @@ def call(name: str, /, *, config: str | os.PathLike[str] | None = None, **option
     `given`. `callback`: a function, or several, that is called with every line of metrics.jsonl as a dict; where it
     returns False the training ends after that step, as at its last one. Raises AccordError.
     """
-    given = {key: options.pop(key) for key in OBJECTS if _is_object(options.get(key))}
+    given = {key: options.pop(key) for key in OBJECTS if _is_object(key, options.get(key))}
     config_class = COMMANDS[name].config
     if options.get("tokenizer") is not None:
         raise InputError("takes a loaded tokenizer only", where="tokenizer", fix="leave it out to take the model's own")
@@ -238,7 +238,10 @@ def call(name: str, /, *, config: str | os.PathLike[str] | None = None, **option
     return execute(name, load(config_class, file=file, arguments=arguments, where="", objects=objects), given)
 
 
-def _is_object(value: object) -> bool:
+def _is_object(key: str, value: object) -> bool:
+    if key == "reward" and isinstance(value, list):  # of names and settings it is an option, as in YAML
+        settings = [item for one in value for item in (one.values() if isinstance(one, dict) else [one])]
+        return not all(isinstance(item, str | int | float) for item in settings)
     return value is not None and not isinstance(value, (str, os.PathLike))
 
 

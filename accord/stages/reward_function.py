@@ -123,13 +123,21 @@ def _module(place: str, written: str) -> ModuleType:
 
 
 def _of_file(path: Path) -> ModuleType:
-    """A module of its own, found by nobody else; its directory is searched for what it imports."""
+    """A module under its whole path as its name; its directory is searched for what it imports."""
+    name = str(path.resolve())
+    if name in sys.modules:
+        return sys.modules[name]
     if str(path.resolve().parent) not in sys.path:
         sys.path.append(str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look for their module there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

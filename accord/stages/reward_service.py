@@ -101,11 +101,13 @@ class RewardService(NamedTuple):
             with closing(connection), _within(connection, self.timeout) as is_late:
                 try:
                     connection.request("POST", path, body, headers)
-                    return _body(connection.getresponse())
-                except (OSError, http.client.HTTPException) as error:
-                    if is_late():
-                        raise TimeoutError from error
-                    raise
+                    found = _body(connection.getresponse())
+                except (OSError, http.client.HTTPException, _NoAnswer):
+                    if not is_late():
+                        raise
+                if is_late():
+                    raise TimeoutError
+                return found
         except TimeoutError as error:
             raise _NoAnswer(f"no whole answer within {self.timeout:g} s") from error
         except (OSError, http.client.HTTPException) as error:

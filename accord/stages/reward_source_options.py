@@ -122,7 +122,7 @@ class RewardSourceOptions(Options):
             what = f"{len(self.reward_weights)} numbers for {len(entries)} sources"
             raise Conflict("reward_weights", what, "one number a source, in the same order")
         pairs = zip(entries, self.reward_weights, strict=True)
-        return [entry._replace(weight=_finite(weight, "reward_weights")) for entry, weight in pairs]
+        return [entry._replace(weight=_finite(weight, entry.name)) for entry, weight in pairs]
 
     @model_validator(mode="after")
     def sources_with_weights(self) -> Self:

@@ -94,8 +94,8 @@ def _service(entry: RewardEntry, options: RewardSourceOptions) -> RewardService:
     token = None
     if options.reward_token is not None:
         token = os.environ.get(options.reward_token)
-        if not token:
-            what = f"the environment has no variable {options.reward_token}, or it is empty"
+        if not token or not (token.isascii() and token.isprintable()):
+            what = f"the environment variable {options.reward_token} is not set, or holds no token"
             raise InputError(what, where="reward_token", fix="set it to the token of the service")
     return RewardService(
         entry.name,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -28,6 +29,8 @@ ALL_LINEAR = "all-linear"
 MAMBAS = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 READ_PAST = ("x_proj", "dt_proj", "out_proj")
 INJECTED = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+# peft's names for adapters that stand beside the one that a run trains and writes (accord.models.roles).
+BESIDE = ("reference", "reward", "critic")
 
 
 class Lora(NamedTuple):
@@ -94,16 +97,26 @@ def bare(wrapped: object) -> PreTrainedModel:
 
 def is_adapted(network: nn.Module) -> bool:
     """Whether there are adapter layers in it."""
-    return bool(_injected(network))
+    return bool(injected(network))
 
 
 def adapter_of(network: PreTrainedModel) -> tuple[str, LoraConfig]:
-    """(peft's name for it, its config). InputError where there is none, or more than one."""
-    configs = cast(Mapping[str, LoraConfig], getattr(network, "peft_config", {}))
+    """(peft's name for it, its config). InputError where there is none, or more than one.
+
+    Of several the one that a run trains, if the others are those of its other roles.
+    """
+    configs = configs_of(network)
+    if len(configs) > 1:
+        configs = {name: config for name, config in configs.items() if name not in BESIDE}
     if len(configs) != 1 or not isinstance(next(iter(configs.values())), LoraConfig):
         raise InputError(f"{len(configs)} adapters, or not LoRA", where="model", fix="pass it with one LoRA adapter")
     (found,) = configs.items()
     return found
+
+
+def configs_of(network: PreTrainedModel) -> Mapping[str, LoraConfig]:
+    """Of every adapter in it its config, by peft's name for it."""
+    return cast(Mapping[str, LoraConfig], getattr(network, "peft_config", {}))
 
 
 def base_name(network: PreTrainedModel) -> str:
@@ -117,7 +130,7 @@ def make_trainable(network: PreTrainedModel, *, dropout: float) -> None:
     if config.bias != "none":
         what = f"the adapter changes biases of its model too (bias {config.bias})"
         raise InputError(what, where=str(config.base_model_name_or_path), fix="merge it, and train the result")
-    layers = _injected(network)
+    layers = injected(network)
     if dropout and any(isinstance(layer, ParamWrapper) for layer in layers):
         what = "the adapter is on weights of experts, which have no input of their own to drop from"
         raise InputError(what, where="lora_dropout", fix="leave it out, or name other lora_target_modules")
@@ -131,34 +144,50 @@ def make_trainable(network: PreTrainedModel, *, dropout: float) -> None:
 
 def dropouts(network: nn.Module) -> set[nn.Module]:
     """The dropout modules of the adapter that drop something."""
-    layers = [layer for layer in _injected(network) if isinstance(layer, LoraLayer)]
+    layers = [layer for layer in injected(network) if isinstance(layer, LoraLayer)]
     modules = [module for layer in layers for module in layer.lora_dropout.values()]
     return {module for module in modules if isinstance(module, nn.Dropout) and module.p > 0}
 
 
 @contextmanager
-def adapters_off(network: nn.Module) -> Iterator[None]:
-    """Within, the network computes as its base alone. Of a network without an adapter: nothing changes."""
-    trained = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    layers = [layer for layer in _injected(network) if not layer.disable_adapters]
-    for layer in layers:
-        layer.enable_adapters(False)
+def computing(network: nn.Module, name: str | None) -> Iterator[None]:
+    """Within, the network computes with this adapter alone; None: as its base. Whatever is trained stays trained.
+
+    Written to where peft reads it in a forward pass: its own `set_adapter` also makes the adapter that it switches on
+    trainable, and all others not. Layers without an adapter of this name compute as their base.
+    """
+    layers: list[Any] = injected(network)
+    before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
     try:
+        for layer in layers:
+            own = name is not None and (isinstance(layer, BaseTunerLayer) or name in layer._adapters)
+            layer._active_adapter, layer._disable_adapters = [name] if own else [], name is None
         yield
     finally:
-        for layer in layers:
-            layer.enable_adapters(True)
-        for parameter, requires_grad in trained:  # peft makes all of an adapter trainable that it enables
-            parameter.requires_grad_(requires_grad)
+        for layer, (active, off) in zip(layers, before, strict=True):
+            layer._active_adapter, layer._disable_adapters = active, off
+
+
+def adapters_off(network: nn.Module) -> AbstractContextManager[None]:
+    """Within, the network computes as its base alone. Of a network without an adapter: nothing changes."""
+    return computing(network, None)
+
+
+def parameters_of(network: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """The parameters of one adapter, by their names in the network."""
+    kept = [attrgetter(kind)(layer) for layer in injected(network) for kind in layer.adapter_layer_names]
+    parts = [held[name] for held in kept if name in held]
+    own = {id(one) for part in parts for one in (part.parameters() if isinstance(part, nn.Module) else [part])}
+    return {key: parameter for key, parameter in network.named_parameters() if id(parameter) in own}
 
 
 @torch.no_grad()
 def adapter_is_fresh(network: PreTrainedModel) -> bool:
     """Whether the adapter as yet changes nothing, so that the network computes what its base does."""
-    _, config = adapter_of(network)
-    layers = _injected(network)
+    name, config = adapter_of(network)
+    layers = [layer for layer in injected(network) if name in layer._get_available_adapters()]
     plain = config.bias == "none" and all(isinstance(layer, LoraLayer) and not layer.merged for layer in layers)
-    return plain and all(_changes_nothing(layer) for layer in layers if isinstance(layer, LoraLayer))
+    return plain and all(_changes_nothing(layer, name) for layer in layers if isinstance(layer, LoraLayer))
 
 
 def adapter_tensors(network: PreTrainedModel) -> dict[str, Tensor]:
@@ -186,18 +215,20 @@ def merged(wrapped: PeftModel) -> PreTrainedModel:
         return cast(PreTrainedModel, wrapped.merge_and_unload(safe_merge=True))
 
 
-def _injected(network: nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrapper]:
+def injected(network: nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrapper]:
     """The layers that peft put in."""
     return [module for module in network.modules() if isinstance(module, INJECTED)]
 
 
-def _changes_nothing(layer: LoraLayer) -> bool:
+def _changes_nothing(layer: LoraLayer, name: str) -> bool:
     # The factor that peft begins with 0: B, but of an embedding A.
-    for part in (layer.lora_B, layer.lora_embedding_A):
-        if any(tensor.any() for tensor in part.state_dict().values()):
-            return False
+    if name in layer.lora_B and any(tensor.any() for tensor in layer.lora_B[name].state_dict().values()):
+        return False
+    if name in layer.lora_embedding_A and layer.lora_embedding_A[name].any():
+        return False
     # DoRA begins with the length of each row of the weight itself.
-    for dora in cast(Iterable[Any], layer.lora_magnitude_vector.values()):
+    if name in layer.lora_magnitude_vector:
+        dora: Any = layer.lora_magnitude_vector[name]
         weight = dequantize_module_weight(layer.get_base_layer())
         none = torch.zeros_like(weight.T if dora.fan_in_fan_out else weight)  # peft turns the weight, and not this
         norm = dora.get_weight_norm(weight, none, 1.0).to(dora.weight)

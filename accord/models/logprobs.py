@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,12 +16,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from accord.data.batches import Batch, Layout
+from accord.errors import InputError
 from accord.maths.likelihood import length_by_owner, sum_by_owner
 from accord.models.attention import NAME, NotImplementedByNetwork, Segments
 from accord.models.encoder_decoder import decoder_logits, decoder_states
 from accord.models.experts import Recorder, Routing, coefficient
 from accord.models.output import OutputLayer, TokenLogprobs, token_logprobs
+from accord.models.output import value as value_of
 from accord.models.prompt_cache import completion_inputs
+from accord.models.roles import Role, acting
 
 Want = Literal["figures"]
 Forward = Callable[..., Any]
@@ -34,11 +37,13 @@ class LanguageModel:
     layout: the one that costs least of those that this network computes exactly ("tree" needs its attention to take
     segments, "cache" that it keeps keys and values; an encoder-decoder has "encoder" alone).
     head: "gathered" reads hidden states and applies the output layer itself; "stock" lets the network make its logits.
+    role: which of the network's adapters computes; not given: the one that is switched on.
     """
 
     network: PreTrainedModel
     layout: Layout = "tree"
     head: Literal["gathered", "stock"] = "gathered"
+    role: Role | None = None
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +58,7 @@ class LanguageModel:
     @contextmanager
     def segmented(self) -> Iterator[None]:
         """Attention by segments within; the network's own attention is put back at the end."""
-        before = self.network.config._attn_implementation
+        before = _attention(self.network)
         if self.layout != "tree" or before == NAME:
             yield
             return
@@ -63,16 +68,28 @@ class LanguageModel:
         finally:
             self.network.set_attn_implementation(before)
 
+    def acting(self) -> AbstractContextManager[None]:
+        """Within, the network computes in this model's role."""
+        return acting(self.network, self.role) if self.role else nullcontext()
+
+
+def _attention(network: PreTrainedModel) -> str:
+    """What its layers attend by. The body's config says it: a network may share a body and have another config."""
+    body = getattr(network, network.base_model_prefix, None)
+    config = body.config if isinstance(body, PreTrainedModel) else network.config
+    return str(config._attn_implementation)
+
 
 @contextmanager
 def resting(network: PreTrainedModel) -> Iterator[None]:
-    """Without dropout, whatever state the network came in."""
-    training = network.training
+    """Without dropout, whatever state the network came in; its parts may be in another than it says of itself."""
+    before = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         yield
     finally:
-        network.train(training)
+        for module, training in before:
+            module.training = training
 
 
 class CompletionLogprobs(NamedTuple):
@@ -82,6 +99,7 @@ class CompletionLogprobs(NamedTuple):
     length: Tensor  # (C,) tokens that carry loss
     token: TokenLogprobs  # (N,)
     routing: Routing | None = None  # of a mixture of experts whose load is kept balanced
+    value: Tensor | None = None  # (N,) float32, of a value head on the same states
 
     @property
     def aux(self) -> Tensor | None:
@@ -95,23 +113,65 @@ class CompletionLogprobs(NamedTuple):
 
 
 def logprobs(
-    model: LanguageModel, batch: Batch, *, temperature: float = 1.0, want: tuple[Want, ...] = ()
+    model: LanguageModel,
+    batch: Batch,
+    *,
+    temperature: float = 1.0,
+    want: tuple[Want, ...] = (),
+    head: torch.nn.Linear | None = None,
 ) -> CompletionLogprobs:
-    """Equation 3 for every completion of a micro-batch. want: "figures" adds entropy and sum of p^2 of each token."""
+    """Equation 3 for every completion of a micro-batch. want: "figures" adds entropy and sum of p^2 of each token.
+
+    head: a value head, read off the state before each predicted token in the same forward pass.
+    """
     figures = "figures" in want
     stock = model.head == "stock"
     forward: Forward = model.network if stock or batch.layout == "encoder" else body_of(model.network)
     recorder = Recorder(forward) if coefficient(model.network) and batch.layout != "encoder" else None
-    if stock:
-        token = _stock(model, batch, recorder or forward, temperature, figures)
-    else:
-        hidden = hidden_states(model, batch, recorder or forward)
-        gathered = hidden.reshape(-1, hidden.shape[-1])[batch.predict]
-        layer = output_layer(model.network)._replace(temperature=temperature)
-        token = token_logprobs(gathered, batch.target, layer, figures=figures)
+    value = None
+    catching: AbstractContextManager[list[Tensor]] = caught(model.network) if head and stock else nullcontext([])
+    with model.acting(), catching as states:
+        if stock:
+            token = _stock(model, batch, recorder or forward, temperature, figures)
+            value = value_of(_before(states[-1], batch), head) if head else None
+        else:
+            gathered = _before(hidden_states(model, batch, recorder or forward), batch)
+            layer = output_layer(model.network)._replace(temperature=temperature)
+            token = token_logprobs(gathered, batch.target, layer, figures=figures)
+            value = value_of(gathered, head) if head else None
     length = length_by_owner(batch.owner, batch.completions)
     total = sum_by_owner(token.token, batch.owner, batch.completions)
-    return CompletionLogprobs(total, length, token, recorder.routing(model.network, batch) if recorder else None)
+    routing = recorder.routing(model.network, batch) if recorder else None
+    return CompletionLogprobs(total, length, token, routing, value)
+
+
+def states_before(model: LanguageModel, batch: Batch) -> Tensor:
+    """(N, D) the last hidden state before each predicted token, in the order of `batch.predict`."""
+    return _before(hidden_states(model, batch), batch)
+
+
+def _before(hidden: Tensor, batch: Batch) -> Tensor:
+    return hidden.reshape(-1, hidden.shape[-1])[batch.predict]
+
+
+@contextmanager
+def caught(network: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Gets the last hidden states (R, T, D) of every forward pass that the network makes within."""
+    found: list[Tensor] = []
+
+    def hook(module: object, inputs: object, output: Any) -> None:
+        found.append(output.last_hidden_state)
+
+    try:
+        body: Any = network.get_decoder() if network.config.is_encoder_decoder else body_of(network)
+    except NotImplementedByNetwork as error:
+        what, where = f"{error}, so that no value can be read off its states", str(network.name_or_path)
+        raise InputError(what, where=where, fix="take a model that has one, as Llama, Qwen or Gemma") from error
+    handle = body.register_forward_hook(hook)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
@@ -120,8 +180,9 @@ def routing_of(model: LanguageModel, batch: Batch) -> Routing | None:
     if batch.layout == "encoder" or not coefficient(model.network):
         return None
     recorder = Recorder(model.network if model.head == "stock" else body_of(model.network))
-    inputs, _ = _inputs(recorder, batch)
-    recorder(**inputs)
+    with model.acting():
+        inputs, _ = _inputs(recorder, batch)
+        recorder(**inputs)
     return recorder.routing(model.network, batch)
 
 
@@ -135,11 +196,12 @@ def body_of(network: PreTrainedModel) -> Forward:
 
 def hidden_states(model: LanguageModel, batch: Batch, body: Forward | None = None) -> Tensor:
     """(R, T, D): the last hidden states of every token, before the output layer."""
-    if batch.layout == "encoder":
-        return decoder_states(model.network, batch, _row_mask(batch))
-    body = body or body_of(model.network)
-    inputs, segments = _inputs(body, batch)
-    output = body(**inputs)
+    with model.acting():
+        if batch.layout == "encoder":
+            return decoder_states(model.network, batch, _row_mask(batch))
+        body = body or body_of(model.network)
+        inputs, segments = _inputs(body, batch)
+        output = body(**(taken(body, inputs) if model.head == "stock" else inputs))
     if segments is not None and segments.used == 0:
         raise NotImplementedByNetwork("its attention does not take segments")
     hidden: Tensor = output.last_hidden_state
@@ -164,12 +226,12 @@ def _inputs(body: Forward, batch: Batch) -> tuple[dict[str, Any], Segments | Non
     return {**inputs, "attention_mask": _row_mask(batch)}, None
 
 
-def taken(network: PreTrainedModel, inputs: dict[str, Any]) -> dict[str, Any]:
+def taken(network: Forward, inputs: dict[str, Any]) -> dict[str, Any]:
     """Without the mask and the wish for no cache, if the network's own forward knows no such argument.
 
     Right padding comes after everything that a causal network reads, so that the mask is not needed.
     """
-    known = inspect.signature(network.forward).parameters
+    known = inspect.signature(getattr(network, "forward", network)).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return inputs
     return {

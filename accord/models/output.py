@@ -62,6 +62,11 @@ def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return ONEDNN(padded, weight, bias, "none", [], "")[: len(hidden)]
 
 
+def value(hidden: Tensor, head: torch.nn.Linear) -> Tensor:
+    """(N, D) -> (N,) float32: a head with one number, read in float32."""
+    return torch.nn.functional.linear(hidden.float(), head.weight.float()).squeeze(-1)
+
+
 class TokenLogprobs(NamedTuple):
     """Of each of N predicted tokens, float32: its log-probability, and where asked for the distribution's figures."""
 

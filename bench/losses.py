@@ -105,7 +105,8 @@ class Bench:
         """Of one model: comparisons guessed by the log-ratio, its gap, the KL of its answers, their length."""
         ratio = (self.sums(network, self.held) - self.before).reshape(-1, 2)
         gap = ratio[:, 0] - ratio[:, 1]
-        drawn = sample(network, self.prompts, max_new_tokens=ANSWER, end=self.end, seed=1, batch_size=128)
+        made = sample(LanguageModel(network), self.prompts, max_new_tokens=ANSWER, ends={self.end}, seed=1)
+        drawn = [one.ids for (one,) in made]
         said = [
             TokenGroup(Group(str(i), (Message("user", "."),), ()), prompt, (TokenCompletion(ids, ((0, len(ids)),)),))
             for i, (prompt, ids) in enumerate(zip(self.prompts, drawn, strict=True))

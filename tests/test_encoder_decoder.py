@@ -18,7 +18,7 @@ from accord.data.length import fit_length
 from accord.models.layout import settle
 from accord.models.load import load_network
 from accord.models.logprobs import LanguageModel, logprobs
-from accord.models.sample import sample
+from accord.models.sample import Drawing, sample
 from accord.records import Completion, Group, Message
 
 KINDS = {"t5": tiny.t5, "t5-own-output": lambda: tiny.t5(tie_word_embeddings=False), "bart": tiny.bart}
@@ -157,8 +157,9 @@ def test_greedy_samples_are_the_most_probable_tokens(kind: str) -> None:
     """Prompts of different lengths together: padding is of no influence."""
     network = KINDS[kind]()
     prompts = [group.prompt for group in GROUPS]
-    made = sample(network, prompts, max_new_tokens=6, end=EOS, seed=0, temperature=0)
-    for prompt, ids in zip(prompts, made, strict=True):
+    made = sample(LanguageModel(network), prompts, max_new_tokens=6, ends={EOS}, seed=0, drawing=Drawing(0.0))
+    for prompt, (one,) in zip(prompts, made, strict=True):
+        ids = one.ids
         decoder = [network.config.decoder_start_token_id, *ids.tolist()]
         given = {"input_ids": torch.tensor([prompt.tolist()]), "decoder_input_ids": torch.tensor([decoder])}
         with torch.no_grad():
@@ -168,8 +169,8 @@ def test_greedy_samples_are_the_most_probable_tokens(kind: str) -> None:
 
 
 def test_samples_stop_where_the_table_of_places_ends() -> None:
-    made = sample(tiny.bart(), [GROUPS[1].prompt], max_new_tokens=200, end=-1, seed=0)
-    assert len(made[0]) == 63  # 64 places, one of them the start token's
+    ((made,),) = sample(LanguageModel(tiny.bart()), [GROUPS[1].prompt], max_new_tokens=200, ends=(), seed=0)
+    assert len(made.ids) == 63 and not made.ended  # 64 places, one of them the start token's
 
 
 @pytest.fixture(scope="module")

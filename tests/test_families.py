@@ -20,7 +20,7 @@ from accord.errors import InputError
 from accord.models.causality import check_causal
 from accord.models.layout import settle
 from accord.models.logprobs import LanguageModel, logprobs
-from accord.models.sample import sample
+from accord.models.sample import Drawing, sample
 
 GROUP = tiny.group(19, [12, 2, 9, 5], seed=3)
 
@@ -218,15 +218,17 @@ def test_samples_are_the_networks_whatever_its_generation_config_wishes() -> Non
     """transformers fills what is left open from it: greedy decoding would avoid what has been said."""
     network = tiny.llama()
     prompts = [GROUP.prompt]
-    plain = sample(network, prompts, max_new_tokens=12, end=-1, seed=0, temperature=0)
+    greedy = {"max_new_tokens": 12, "ends": (), "seed": 0, "drawing": Drawing(temperature=0.0)}
+    ((plain,),) = sample(LanguageModel(network), prompts, **greedy)
     wishes = {"repetition_penalty": 50.0, "forced_eos_token_id": 7, "min_new_tokens": 3, "suppress_tokens": [9]}
     network.generation_config = transformers.GenerationConfig(**wishes)
-    assert sample(network, prompts, max_new_tokens=12, end=-1, seed=0, temperature=0)[0].tolist() == plain[0].tolist()
+    ((wished,),) = sample(LanguageModel(network), prompts, **greedy)
+    assert wished.ids.tolist() == plain.ids.tolist()
     assert network.generation_config.repetition_penalty == 50.0
     with torch.no_grad():
-        row = torch.tensor([[*GROUP.prompt.tolist(), *plain[0].tolist()]])
+        row = torch.tensor([[*GROUP.prompt.tolist(), *plain.ids.tolist()]])
         best = network(row).logits[0].argmax(-1)[len(GROUP.prompt) - 1 : -1]
-    assert plain[0].tolist() == best.tolist()
+    assert plain.ids.tolist() == best.tolist()
 
 
 def test_a_loaded_model_with_the_cache_off_still_computes() -> None:

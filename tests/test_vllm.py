@@ -22,7 +22,8 @@ from transformers import AutoTokenizer
 
 import accord
 from accord.models.load import load_network
-from accord.models.sample import sample
+from accord.models.logprobs import LanguageModel
+from accord.models.sample import Drawing, sample
 
 PYTHON = os.environ.get("ACCORD_VLLM_PYTHON")
 pytestmark = pytest.mark.skipif(PYTHON is None, reason="ACCORD_VLLM_PYTHON does not name an interpreter with vLLM")
@@ -108,18 +109,19 @@ def test_greedy_completion_and_logprobs_are_ours(server: Server, name: str) -> N
     )
     prompt = tokenizer(PROMPT)["input_ids"]
     found = server.complete(name, prompt, max_tokens=TOKENS, logprobs=1, return_token_ids=True)
-    (own,) = sample(
-        network,
+    ((own,),) = sample(
+        LanguageModel(network),
         [np.array(prompt, dtype=np.int32)],
         max_new_tokens=TOKENS,
-        end=tokenizer.eos_token_id,
+        ends={tokenizer.eos_token_id},
         seed=0,
-        temperature=0,
+        drawing=Drawing(temperature=0.0),
     )
-    assert found["token_ids"] == own.tolist()
-    assert len(set(own.tolist())) > 1  # it says something
-    expected = stock(network, prompt, own.tolist())
+    assert found["token_ids"] == own.ids.tolist()
+    assert len(set(own.ids.tolist())) > 1  # it says something
+    expected = stock(network, prompt, own.ids.tolist())
     assert found["logprobs"]["token_logprobs"] == pytest.approx(expected, abs=1e-4)
+    assert own.logp.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["whole", "adapter"])

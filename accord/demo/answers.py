@@ -14,11 +14,10 @@ from accord.data.encode import Ids
 from accord.demo.world import Prompt
 from accord.models.logprobs import LanguageModel
 from accord.models.reference import reference_logprobs
-from accord.models.sample import sample
+from accord.models.sample import Sampled, sample
 from accord.records import Group, Message
 from accord.training.progress import Progress
 
-AT_ONCE = 256  # answers that are sampled together
 MAX_TOKENS = 4096  # of a micro-batch of log-probabilities
 
 
@@ -41,24 +40,26 @@ def answers(
     seed: str,
 ) -> list[list[Answer]]:
     """`each` answers to each question, at temperature 1, of at most `longest` tokens. seed: any text."""
-    dialogue, end = Dialogue(tokenizer), int(tokenizer.eos_token_id)
-    prompts = [ids for prompt in asked for ids in [dialogue.prompt_ids((Message("user", prompt.text),))] * each]
-    made: list[Answer] = []
-    with Progress("sample", len(prompts), unit="answer") as progress:
-        while len(made) < len(prompts):
-            part = prompts[len(made) : len(made) + AT_ONCE]
-            draw = random.Random(f"{seed} {len(made)}").getrandbits(32)
-            drawn = sample(network, part, max_new_tokens=longest, end=end, seed=draw, batch_size=AT_ONCE)
-            made += [_answer(tokenizer, prompt, ids, end) for prompt, ids in zip(part, drawn, strict=True)]
-            progress.advance(len(made), None, None, len(part) // each, sum(map(len, drawn)))
+    dialogue = Dialogue(tokenizer)
+    prompts = [dialogue.prompt_ids((Message("user", prompt.text),)) for prompt in asked]
+    with Progress("sample", len(prompts) * each, unit="answer") as progress:
+        made = sample(
+            LanguageModel(network),
+            prompts,
+            count=each,
+            max_new_tokens=longest,
+            ends={int(tokenizer.eos_token_id)},
+            seed=random.Random(seed).getrandbits(32),
+            advance=lambda ended, tokens: progress.advance(progress.step + ended, None, None, ended, tokens),
+        )
         progress.log()
-    return [made[start : start + each] for start in range(0, len(made), each)]
+    return [[_answer(tokenizer, prompt, one) for one in samples] for prompt, samples in zip(prompts, made, strict=True)]
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Ids, ids: Ids, end: int) -> Answer:
-    ended = len(ids) > 0 and int(ids[-1]) == end
+def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Ids, made: Sampled) -> Answer:
     # Control tokens other than the end stay visible: a review with one in it is no review.
-    return Answer(prompt, ids, str(tokenizer.decode(ids[: len(ids) - ended])), ended)
+    text = str(tokenizer.decode(made.ids[: len(made.ids) - made.ended]))
+    return Answer(prompt, made.ids, text, made.ended)
 
 
 def answer_logprobs(network: PreTrainedModel, given: Sequence[Answer]) -> Tensor:

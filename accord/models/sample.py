@@ -1,103 +1,99 @@
-"""Completions sampled from a network, seeded, through transformers' own generation."""
+"""Completions sampled from a network: each prompt is read once, and its samples go on from there, each by itself."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from accord.models.logprobs import resting
+from accord.data.encode import Ids
+from accord.errors import InputError
+from accord.models.decoding import Way, pass_tokens
+from accord.models.draw import WHOLE, Drawing
+from accord.models.logprobs import LanguageModel, resting
+from accord.models.next_token import Reader, reader
+from accord.models.sample_rows import Rules, Wanted, together
+from accord.models.stop_strings import StopStrings
+from accord.models.ways import way_of
+from accord.models.written import Sampled
 
-Ids = npt.NDArray[np.int32]
+__all__ = ["Drawing", "Sampled", "StopStrings", "ends_of", "sample"]
 
 
-@torch.no_grad()
 def sample(
-    network: PreTrainedModel,
+    model: LanguageModel,
     prompts: Sequence[Ids],
     *,
+    count: int = 1,
     max_new_tokens: int,
-    end: int,
+    ends: Collection[int],
     seed: int,
-    temperature: float = 1.0,
-    batch_size: int = 64,
-) -> list[Ids]:
-    """One completion of each prompt, its EOS `end` included where it came; temperature 0 is greedy.
+    drawing: Drawing = WHOLE,
+    stop: StopStrings | None = None,
+    max_rows: int = 256,
+    advance: Callable[[int, int], None] = lambda samples, tokens: None,
+) -> list[list[Sampled]]:
+    """`count` samples of each prompt, by the network alone: nothing that its generation_config wishes, no dropout.
 
-    A completion also ends where the model's context does; an encoder-decoder's context holds the completion alone. The
-    draws of a batch come from (seed, batch), so the same call gives the same samples.
+    Each draws from a stream that follows from (seed, the prompt's ids, k); where a prompt comes again, k goes on. So
+    what else is sampled, and in how many rows at a time (`max_rows` at most), changes a sample only where rounding
+    decides. A sample ends with one of `ends` or a stop string, or is cut after `max_new_tokens`, or where the model's
+    context ends (an encoder-decoder's holds the completion alone). advance: is told, step by step, how many samples
+    came to an end and how many tokens were drawn. InputError for an empty prompt, Diverged where logits are not finite.
     """
-    ordered = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
-    found: dict[int, Ids] = {}
-    for start in range(0, len(ordered), batch_size):
-        chosen = ordered[start : start + batch_size]
-        before = 1 if network.config.is_encoder_decoder else len(prompts[chosen[0]])
-        room = min(max_new_tokens, context - before)
-        if room < 1:
-            found.update((i, prompts[i][:0]) for i in chosen)
-            continue
-        with resting(network), torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []):
-            torch.manual_seed(seed * 1_000_003 + start)
-            made = _generate(network, [prompts[i] for i in chosen], room, end, temperature)
-        found.update(zip(chosen, made, strict=True))
-    return [found[i] for i in range(len(prompts))]
+    assert count > 0 and max_rows > 0
+    wanted = _wanted(model.network, prompts, count, max_new_tokens)
+    rules = Rules(np.array(sorted(ends), dtype=np.int64), seed, drawing, stop, advance)
+    made = [Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32), False)] * len(wanted)
+    order = sorted((i for i, one in enumerate(wanted) if one.most > 0), key=lambda i: _rank(wanted[i]))
+    with torch.no_grad(), resting(model.network):
+        ask = reader(model)
+        way = way_of(model, ask, prompts) if order else None
+        while way and order:
+            rows = _rows(ask, way, [wanted[i] for i in order[:max_rows]])
+            for i, one in zip(order[:rows], together(ask, way, [wanted[i] for i in order[:rows]], rules), strict=True):
+                made[i] = one
+            order = order[rows:]
+    return [made[start : start + count] for start in range(0, len(made), count)]
 
 
-def _generate(
-    network: PreTrainedModel, prompts: Sequence[Ids], max_new_tokens: int, end: int, temperature: float
-) -> list[Ids]:
-    width, start = max(len(prompt) for prompt in prompts), None
-    tokens = np.full((len(prompts), width), end, dtype=np.int64)
-    mask = np.zeros_like(tokens)
-    for row, prompt in enumerate(prompts):
-        first = 0 if network.config.is_encoder_decoder else width - len(prompt)
-        tokens[row, first : first + len(prompt)] = prompt
-        mask[row, first : first + len(prompt)] = 1
-    if network.config.is_encoder_decoder:
-        width, start = 1, network.config.decoder_start_token_id  # what comes back begins with this one token
-    drawing = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        if temperature
-        else {"do_sample": False}
-    )
-    wanted = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        eos_token_id=end,
-        pad_token_id=end,
-        decoder_start_token_id=start,
-        use_cache=True,
-        **drawing,
-    )
-    generate: Any = network.generate
-    with _own_wishes_aside(network):
-        output = generate(
-            torch.from_numpy(tokens).to(network.device),
-            attention_mask=torch.from_numpy(mask).to(network.device),
-            generation_config=wanted,
-        )
-    return [_until(row, end) for row in output[:, width:].cpu().numpy().astype(np.int32)]
+def ends_of(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's EOS, and the generation_config's (Llama 3 has three)."""
+    own = getattr(network.generation_config, "eos_token_id", None)
+    named = own if isinstance(own, list | tuple) else [own]
+    return frozenset(int(i) for i in (tokenizer.eos_token_id, *named) if i is not None)
 
 
-@contextmanager
-def _own_wishes_aside(network: PreTrainedModel) -> Iterator[None]:
-    """Without the model's own generation_config, which transformers takes what is left open from (a penalty on
-    repetition, an end that is forced): the samples would not be the model's."""
-    own = network.generation_config
-    network.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        network.generation_config = own
+def _wanted(network: PreTrainedModel, prompts: Sequence[Ids], count: int, max_new_tokens: int) -> list[Wanted]:
+    config = network.config
+    context = getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    before: Counter[bytes] = Counter()
+    wanted = []
+    for i, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise InputError("no tokens to go on from", where=f"prompt {i + 1}", fix="give it at least one")
+        room = context - (1 if config.is_encoder_decoder else len(prompt))
+        first = before[prompt.tobytes()]
+        wanted += [Wanted(prompt, first + k, min(max_new_tokens, room)) for k in range(count)]
+        before[prompt.tobytes()] += count
+    return wanted
 
 
-def _until(ids: Ids, end: int) -> Ids:
-    """The ids up to the first EOS, that one included."""
-    stops = np.flatnonzero(ids == end)
-    return ids[: stops[0] + 1] if len(stops) else ids
+def _rank(one: Wanted) -> tuple[int, bytes, int]:
+    """Long prompts first, and the samples of a prompt one after the other."""
+    return -len(one.prompt), one.prompt.tobytes(), one.number
+
+
+def _rows(ask: Reader, way: Way, wanted: Sequence[Wanted]) -> int:
+    """How many of these samples, in their order, are made together."""
+    longest, distinct = len(wanted[0].prompt), set[bytes]()
+    for i, one in enumerate(wanted):
+        distinct.add(one.prompt.tobytes())
+        full = way.at_once and len(distinct) > 1 and len(distinct) * longest > pass_tokens(ask)
+        if full or (way.equal and len(one.prompt) < longest):
+            return i
+    return len(wanted)

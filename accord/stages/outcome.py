@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from accord.models.sample import sample
+from accord.models.sample import ends_of, sample
 from accord.stages.config import DpoConfig, WriterConfig
 from accord.stages.evaluation import Evaluation
 from accord.stages.losses import in_numbers
@@ -36,18 +36,17 @@ def write_samples(session: Session, step: int) -> None:
     prompts = [ids for ids in session.prompts if len(ids)][: config.sampling.samples]
     if not prompts:
         return
-    with session.begun.model.segmented():
-        made = sample(
-            session.begun.model.network,
-            prompts,
-            max_new_tokens=config.sampling.sample_tokens,
-            end=int(session.begun.tokenizer.eos_token_id),
-            seed=config.train.seed,
-        )
-    decode = session.begun.tokenizer.decode
+    model, tokenizer = session.begun.model, session.begun.tokenizer
+    made = sample(
+        model,
+        prompts,
+        max_new_tokens=config.sampling.sample_tokens,
+        ends=ends_of(model.network, tokenizer),
+        seed=config.train.seed,
+    )
     rows = [
-        {"prompt": decode(prompt), "completion": decode(ids), "tokens": len(ids)}
-        for prompt, ids in zip(prompts, made, strict=True)
+        {"prompt": tokenizer.decode(prompt), "completion": tokenizer.decode(one.ids), "tokens": len(one.ids)}
+        for prompt, (one,) in zip(prompts, made, strict=True)
     ]
     session.folder.add_samples(step, rows)
 

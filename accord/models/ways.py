@@ -1,0 +1,85 @@
+"""Which way of decoding a network takes: the first that says what the network says of whole rows. Tried once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from accord.data.dialogue import TokenCompletion, TokenGroup
+from accord.data.encode import Ids
+from accord.models.attention import NotImplementedByNetwork
+from accord.models.decode_cache import begin_equal, begin_padded
+from accord.models.decode_encoder import begin_beside, begin_beside_whole
+from accord.models.decode_whole import begin_whole
+from accord.models.decoding import Way
+from accord.models.layout import ROUNDING, stock_logprobs
+from accord.models.logprobs import LanguageModel
+from accord.models.next_token import Reader
+from accord.records import Group
+
+DECODERS = (Way("padded", begin_padded), Way("equal", begin_equal, equal=True), Way("whole", begin_whole))
+ENCODED = (Way("beside", begin_beside), Way("beside, whole", begin_beside_whole))
+TRIED = 256  # tokens of the prompt that is tried
+FORCED = 6  # tokens that are decoded behind it
+
+# The way of each network that was tried, and in which precision and with which output layer.
+_FOUND: WeakKeyDictionary[PreTrainedModel, tuple[object, Way]] = WeakKeyDictionary()
+
+
+def way_of(model: LanguageModel, reader: Reader, prompts: Sequence[Ids]) -> Way:
+    """The way that these prompts' samples are decoded in."""
+    network, what = model.network, (next(model.network.parameters()).dtype, model.network.device, reader.layer is None)
+    before = _FOUND.get(network)
+    if before is None or before[0] != what:
+        before = _FOUND[network] = (what, _tried(model, reader, max(prompts, key=len)[:TRIED]))
+    return before[1]
+
+
+def _tried(model: LanguageModel, reader: Reader, prompt: Ids) -> Way:
+    *ways, last = ENCODED if model.network.config.is_encoder_decoder else DECODERS
+    return next((way for way in ways if _exact(model, reader, way, prompt)), last)
+
+
+def _exact(model: LanguageModel, reader: Reader, way: Way, prompt: Ids) -> bool:
+    """Whether two prompts with two completions each, decoded together, have the log-probabilities of whole rows."""
+    other = prompt[::-1] if way.equal else prompt[::-1][: max(1, 2 * len(prompt) // 3)]
+    forced = [np.resize(np.roll(prompt, shift), FORCED) for shift in range(3)]
+    rows = [(prompt, forced[0]), (prompt, forced[1]), (other, forced[2])]
+    try:
+        found = _decoded(reader, way, [prompt, other], forced)
+    except (NotImplementedByNetwork, TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+        return False  # a state of a kind that nobody thought of
+    truth = torch.stack([stock_logprobs(model, _group(*row)) for row in rows])
+    gap = (found - truth).abs()
+    largest, mean = ROUNDING.get(next(model.network.parameters()).dtype, ROUNDING[torch.bfloat16])
+    return bool(gap.max() <= largest and gap.mean() <= mean)
+
+
+def _decoded(reader: Reader, way: Way, prompts: Sequence[Ids], forced: Sequence[Ids]) -> Tensor:
+    """(3, FORCED) log-probabilities of three completions, the first two of one prompt. In the middle the rows change
+    places, as they do where one leaves."""
+    device = reader.network.device
+    tokens = torch.from_numpy(np.stack(forced).astype(np.int64)).to(device)
+    order = torch.tensor([2, 0, 1], device=device)
+    decoding, states = way.begin(reader, prompts, torch.tensor([0, 0, 1], device=device))
+    found = [_logp(reader, states, tokens[:, 0])]
+    for place in range(1, FORCED):
+        if place == FORCED // 2:
+            decoding.keep(order)
+            tokens, found = tokens[order], [logp[order] for logp in found]
+        states = decoding.step(tokens[:, place - 1])
+        found.append(_logp(reader, states, tokens[:, place]))
+    return torch.stack(found, 1)[order.argsort()]
+
+
+def _logp(reader: Reader, states: Tensor, tokens: Tensor) -> Tensor:
+    return reader.logits(states).log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+
+
+def _group(prompt: Ids, completion: Ids) -> TokenGroup:
+    return TokenGroup(Group("", "", ()), prompt, (TokenCompletion(completion, ((0, len(completion)),)),))

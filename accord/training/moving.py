@@ -42,7 +42,7 @@ class MovingReference:
         self.share = 1.0 if sync == "hard" else alpha
         if start is not None:
             _check_start(start, model.network, policy)
-        network = _copied(model.network if start is None else start, policy)
+        network = copied(model.network if start is None else start, policy)
         self.model = LanguageModel(network, model.layout, model.head)
         self._parameters = dict(network.named_parameters())
         self.exact = {name: self._parameters[name].data.float() for name in policy}
@@ -88,8 +88,8 @@ class MovingReference:
         self._publish()
 
 
-def _copied(network: PreTrainedModel, policy: Mapping[str, nn.Parameter]) -> PreTrainedModel:
-    """A copy that shares the parameters that are not trained, and needs no gradients."""
+def copied(network: PreTrainedModel, policy: Mapping[str, nn.Parameter]) -> PreTrainedModel:
+    """A copy that shares the parameters that are not trained, and needs no gradients. policy: those that are."""
     shared = {id(own): own for name, own in network.named_parameters() if name not in policy}
     copied = copy.deepcopy(network, shared)
     for name, own in copied.named_parameters():

@@ -139,10 +139,26 @@ class Weights:
         what `widen` does with the frozen ones; not needed where they are not saved. InputError where nothing is
         trainable.
         """
+        named = dict(model.named_parameters())
+        weights = cls.over(named, recipe, dtype=dtype, average=average)
+        frozen = [p for p in named.values() if p.is_floating_point() and not p.requires_grad]
+        weights.frozen = frozen if widen_frozen else []
+        return weights
+
+    @classmethod
+    def over(
+        cls,
+        named: Mapping[str, nn.Parameter],
+        recipe: Recipe,
+        *,
+        dtype: torch.dtype = torch.float32,
+        average: Callable[[Mapping[str, nn.Parameter]], Average] | None = None,
+    ) -> "Weights":
+        """As `of`, of these parameters: some of a network, or of several."""
         assert dtype in (torch.float32, torch.bfloat16)
         masters: dict[str, nn.Parameter] = {}
         working: list[nn.Parameter] = []
-        for name, parameter in model.named_parameters():
+        for name, parameter in named.items():
             exact = parameter.data
             if parameter.is_floating_point():
                 parameter.data = exact.to(dtype)
@@ -154,8 +170,6 @@ class Weights:
         if not masters:
             raise InputError("the model has no parameter to train", fix="unfreeze some, or add an adapter")
         weights = cls(masters, working, recipe(masters), average(masters) if average else None)
-        frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
-        weights.frozen = frozen if widen_frozen else []
         for parameter, master in zip(working, masters.values(), strict=False):
             weights.hooks.append(parameter.register_post_accumulate_grad_hook(hand_over(master)))
         return weights

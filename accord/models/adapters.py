@@ -149,19 +149,25 @@ def dropouts(network: nn.Module) -> set[nn.Module]:
     return {module for module in modules if isinstance(module, nn.Dropout) and module.p > 0}
 
 
-@contextmanager
-def computing(network: nn.Module, name: str | None) -> Iterator[None]:
-    """Within, the network computes with this adapter alone; None: as its base. Whatever is trained stays trained.
+def switch(network: nn.Module, name: str | None) -> None:
+    """From now on this adapter alone computes; None: the base. Whatever is trained stays trained.
 
     Written to where peft reads it in a forward pass: its own `set_adapter` also makes the adapter that it switches on
     trainable, and all others not. Layers without an adapter of this name compute as their base.
     """
     layers: list[Any] = injected(network)
+    for layer in layers:
+        own = name is not None and (isinstance(layer, BaseTunerLayer) or name in layer._adapters)
+        layer._active_adapter, layer._disable_adapters = [name] if own else [], name is None
+
+
+@contextmanager
+def computing(network: nn.Module, name: str | None) -> Iterator[None]:
+    """Within, as after `switch`."""
+    layers: list[Any] = injected(network)
     before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
+    switch(network, name)
     try:
-        for layer in layers:
-            own = name is not None and (isinstance(layer, BaseTunerLayer) or name in layer._adapters)
-            layer._active_adapter, layer._disable_adapters = [name] if own else [], name is None
         yield
     finally:
         for layer, (active, off) in zip(layers, before, strict=True):
@@ -190,9 +196,9 @@ def adapter_is_fresh(network: PreTrainedModel) -> bool:
     return plain and all(_changes_nothing(layer, name) for layer in layers if isinstance(layer, LoraLayer))
 
 
-def adapter_tensors(network: PreTrainedModel) -> dict[str, Tensor]:
-    """The adapter's tensors, named as in its files; not copied."""
-    name, _ = adapter_of(network)
+def adapter_tensors(network: PreTrainedModel, name: str | None = None) -> dict[str, Tensor]:
+    """The adapter's tensors, or those of another one, named as in its files; not copied."""
+    name = name or adapter_of(network)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         own: dict[str, Tensor] = get_peft_model_state_dict(network, adapter_name=name, save_embedding_layers=False)
@@ -216,8 +222,18 @@ def merged(wrapped: PeftModel) -> PreTrainedModel:
 
 
 def injected(network: nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrapper]:
-    """The layers that peft put in."""
-    return [module for module in network.modules() if isinstance(module, INJECTED)]
+    """The layers that peft put in. Asked for in every change of role, so what is inside of them is passed over."""
+    found: list[BaseTunerLayer | AuxiliaryTrainingWrapper] = []
+    waiting = [network]
+    while waiting:
+        module = waiting.pop()
+        if isinstance(module, INJECTED):
+            found.append(module)
+            inner = module._modules.get("base_layer") or module._modules.get("original_module")
+            waiting += [inner] if inner is not None else []
+        else:
+            waiting += [child for child in module._modules.values() if child is not None]
+    return found
 
 
 def _changes_nothing(layer: LoraLayer, name: str) -> bool:

@@ -22,7 +22,7 @@ from accord.models.adapters import is_adapted
 from accord.models.heads import has_head, head_of
 from accord.models.logprobs import LanguageModel, states_before
 from accord.models.output import value
-from accord.models.roles import trained_in
+from accord.models.roles import role_of, trained_in
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def zero_head(network: PreTrainedModel) -> nn.Linear:
 
 
 def _trained(model: LanguageModel) -> dict[str, nn.Parameter]:
-    if model.role is not None:
-        return trained_in(model.network, model.role)
+    role = role_of(model.network)
+    if role is not None:
+        return trained_in(model.network, role)
     return {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}

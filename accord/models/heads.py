@@ -146,7 +146,7 @@ def stock_scores(model: LanguageModel, group: TokenGroup) -> Tensor:
     network, parts = model.network, []
     for completion in group.completions:
         one = arrange([TokenGroup(group.group, group.prompt, (completion,))], "rows").to(model.device)
-        with _unpadded(network):
+        with _unpadded(network), model.acting():
             output = network(**taken(network, {"input_ids": one.tokens, "use_cache": False}))
         parts.append(output.logits.float())
     return torch.cat(parts)

@@ -148,7 +148,8 @@ def stock_logprobs(model: LanguageModel, group: TokenGroup) -> Tensor:
             continue
         first = int(row.predict.min()) if keeps else 0
         extra = {"logits_to_keep": row.tokens.shape[1] - first} if keeps else {}
-        logits = model.network(**taken(model.network, {**_plain(row), "use_cache": False, **extra})).logits[0]
+        with model.acting():
+            logits = model.network(**taken(model.network, {**_plain(row), "use_cache": False, **extra})).logits[0]
         parts.append(token_logprob(logits[row.predict - first], row.target))
     return torch.cat(parts) if parts else torch.zeros(0, device=model.device)
 

@@ -24,7 +24,7 @@ from accord.models.experts import Recorder, Routing, coefficient
 from accord.models.output import OutputLayer, TokenLogprobs, token_logprobs
 from accord.models.output import value as value_of
 from accord.models.prompt_cache import completion_inputs
-from accord.models.roles import Role, acting
+from accord.models.roles import acting, role_of
 
 Want = Literal["figures"]
 Forward = Callable[..., Any]
@@ -37,13 +37,11 @@ class LanguageModel:
     layout: the one that costs least of those that this network computes exactly ("tree" needs its attention to take
     segments, "cache" that it keeps keys and values; an encoder-decoder has "encoder" alone).
     head: "gathered" reads hidden states and applies the output layer itself; "stock" lets the network make its logits.
-    role: which of the network's adapters computes; not given: the one that is switched on.
     """
 
     network: PreTrainedModel
     layout: Layout = "tree"
     head: Literal["gathered", "stock"] = "gathered"
-    role: Role | None = None
 
     @property
     def device(self) -> torch.device:
@@ -69,8 +67,9 @@ class LanguageModel:
             self.network.set_attn_implementation(before)
 
     def acting(self) -> AbstractContextManager[None]:
-        """Within, the network computes in this model's role."""
-        return acting(self.network, self.role) if self.role else nullcontext()
+        """Within, a network that is seen in a role (accord.models.roles) computes in it."""
+        role = role_of(self.network)
+        return acting(self.network, role) if role else nullcontext()
 
 
 def _attention(network: PreTrainedModel) -> str:
@@ -130,7 +129,7 @@ def logprobs(
     recorder = Recorder(forward) if coefficient(model.network) and batch.layout != "encoder" else None
     value = None
     catching: AbstractContextManager[list[Tensor]] = caught(model.network) if head and stock else nullcontext([])
-    with model.acting(), catching as states:
+    with catching as states:
         if stock:
             token = _stock(model, batch, recorder or forward, temperature, figures)
             value = value_of(_before(states[-1], batch), head) if head else None
@@ -248,11 +247,12 @@ def _row_mask(batch: Batch) -> Tensor:
 
 def _stock(model: LanguageModel, batch: Batch, forward: Forward, temperature: float, figures: bool) -> TokenLogprobs:
     """The network's own logits at the predicting places; for output layers nobody thought of."""
-    if batch.layout == "encoder":
-        logits = decoder_logits(model.network, batch, _row_mask(batch))
-    else:
-        inputs, _ = _inputs(forward, batch)
-        logits = forward(**taken(model.network, inputs)).logits
+    with model.acting():
+        if batch.layout == "encoder":
+            logits = decoder_logits(model.network, batch, _row_mask(batch))
+        else:
+            inputs, _ = _inputs(forward, batch)
+            logits = forward(**taken(model.network, inputs)).logits
     z = logits.reshape(-1, logits.shape[-1])[batch.predict].float() / temperature
     logp = torch.log_softmax(z, -1)
     token = logp.gather(1, batch.target[:, None]).squeeze(1)

@@ -6,9 +6,10 @@ that is more than the base), a reward model's and a critic's: accord.models.shar
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Literal, cast
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from accord.models.adapters import adapter_of, computing, configs_of, injected, parameters_of
 
 Role = Literal["policy", "reference", "reward", "critic"]
+SEEN_AS = "accord_role"  # an attribute of a network
 
 
 def adapter_of_role(network: PreTrainedModel, role: Role) -> str | None:
@@ -39,6 +41,18 @@ def acting(network: PreTrainedModel, role: Role) -> AbstractContextManager[None]
         assert role == "policy", f"{role} on a network without adapters"
         return nullcontext()
     return computing(network, adapter_of_role(network, role))
+
+
+def seen_as(network: PreTrainedModel, role: Role) -> PreTrainedModel:
+    """The same network, nothing of it copied, that computes in this role wherever Accord computes with it."""
+    view = copy.copy(network)
+    setattr(view, SEEN_AS, role)
+    return view
+
+
+def role_of(network: PreTrainedModel) -> Role | None:
+    """The role that a network is seen in; None where it computes with whatever is switched on."""
+    return cast(Role | None, getattr(network, SEEN_AS, None))
 
 
 def trained_in(network: PreTrainedModel, role: Role) -> dict[str, nn.Parameter]:

@@ -22,7 +22,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -98,13 +98,15 @@ class RewardService(NamedTuple):
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
-            with closing(connection), _within(connection, self.timeout) as is_late:
-                try:
-                    connection.request("POST", path, body, headers)
-                    found = _body(connection.getresponse())
-                except (OSError, http.client.HTTPException, _NoAnswer):
-                    if not is_late():
-                        raise
+            with closing(connection):
+                connection.connect()
+                with _within(connection.sock, self.timeout) as is_late:
+                    try:
+                        connection.request("POST", path, body, headers)
+                        found = _body(connection.getresponse())
+                    except (OSError, http.client.HTTPException, _NoAnswer):
+                        if not is_late():
+                            raise
                 if is_late():
                     raise TimeoutError
                 return found
@@ -120,17 +122,14 @@ def shown(url: str) -> str:
 
 
 @contextmanager
-def _within(connection: http.client.HTTPConnection, seconds: float) -> Iterator[Callable[[], bool]]:
-    """Ends what the connection does after so many seconds, though bytes may still come one by one; whether it did."""
+def _within(connected: socket.socket, seconds: float) -> Iterator[Callable[[], bool]]:
+    """Ends the connection after so many seconds, though bytes may still come one by one; gives whether it did."""
     late = threading.Event()
 
     def end() -> None:
         late.set()
-        if (found := connection.sock) is not None:
-            try:
-                found.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it has ended by itself
-                pass
+        with suppress(OSError):  # it has ended by itself
+            connected.shutdown(socket.SHUT_RDWR)
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
@@ -151,6 +150,8 @@ def _body(response: http.client.HTTPResponse) -> bytes:
     found = response.read(LARGEST + 1)
     if len(found) > LARGEST:
         raise _NoAnswer(f"an answer of more than {LARGEST:,} bytes")
+    if response.length:
+        raise _NoAnswer(f"the answer ended {response.length:,} bytes too soon")
     return found
 
 

@@ -27,6 +27,7 @@ chance where rewards are 0 and 1; it is said after FLAT in a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
@@ -68,13 +69,13 @@ class Course:
 
     @property
     def now(self) -> float:
-        return float(median(self.last))
+        return median(self.last)
 
     @property
     def far(self) -> float:
         """The difference from usual that noise does not explain."""
         steps = [(after - before) ** 2 for before, after in zip(self.first, self.first[1:], strict=False)]
-        return max(FAR * (fmean(steps) / 2) ** 0.5, SAME * abs(self.usual))
+        return max(FAR * math.sqrt(fmean(steps) / 2), SAME * abs(self.usual))
 
     @property
     def has_risen(self) -> bool:

@@ -76,12 +76,7 @@ def base_of(directory: Path, base_model: str | None = None) -> str:
 
 def load_adapter(network: PreTrainedModel, directory: Path) -> PeftModel:
     """A trained adapter on its base, all frozen; its weights are float32. InputError where it does not fit."""
-    named = read_object(directory / CONFIG)
-    if (kind := named.get("peft_type")) != "LORA":
-        raise InputError(f"peft_type is {kind}, not LORA", where=str(directory / CONFIG), fix="merge it with peft")
-    if named.get("megatron_config") is not None:  # peft then imports the module that the config names
-        raise InputError("megatron_config names code to run", where=str(directory / CONFIG), fix="take the key out")
-    _check_file(directory)
+    check_adapter(directory)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tied layers, and of missing tensors, which are errors here
@@ -98,6 +93,16 @@ def load_adapter(network: PreTrainedModel, directory: Path) -> PeftModel:
         ) from error
     _check_tensors(bare(wrapped), directory)
     return wrapped
+
+
+def check_adapter(directory: Path) -> None:
+    """InputError where it is no LoRA adapter, names code to run, or has values that are not finite."""
+    named = read_object(directory / CONFIG)
+    if (kind := named.get("peft_type")) != "LORA":
+        raise InputError(f"peft_type is {kind}, not LORA", where=str(directory / CONFIG), fix="merge it with peft")
+    if named.get("megatron_config") is not None:  # peft then imports the module that the config names
+        raise InputError("megatron_config names code to run", where=str(directory / CONFIG), fix="take the key out")
+    _check_file(directory)
 
 
 def write_adapter(network: PreTrainedModel, directory: Path) -> None:

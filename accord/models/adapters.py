@@ -229,11 +229,17 @@ def injected(network: nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrapp
         module = waiting.pop()
         if isinstance(module, INJECTED):
             found.append(module)
-            inner = module._modules.get("base_layer") or module._modules.get("original_module")
-            waiting += [inner] if inner is not None else []
+            waiting.append(inner_of(module))
         else:
             waiting += [child for child in module._modules.values() if child is not None]
     return found
+
+
+def inner_of(layer: nn.Module) -> nn.Module:
+    """What stood in the place of a layer that peft put in."""
+    inner = layer._modules.get("base_layer", layer._modules.get("original_module"))
+    assert inner is not None
+    return inner
 
 
 def _changes_nothing(layer: LoraLayer, name: str) -> bool:

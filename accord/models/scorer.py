@@ -75,19 +75,25 @@ def base_with_head(
     The weights of this head are of no account, as the adapter brings its own.
     """
     _check_decoder(base, trust_remote_code)
+    head, told = head_beside(adapter)
+    network = load_whole(base, device, trust_remote_code, dtype, in_4bit, head)
+    for key, value in told.items():
+        setattr(network.config, key, value)
+    return network
+
+
+def head_beside(adapter: Path) -> tuple[Head, dict[str, Any]]:
+    """Of a scorer's adapter its head, and what the config is to keep of its scores. InputError where it has none."""
     told = read_object(adapter / BESIDE) if (adapter / BESIDE).is_file() else {}
     head = _head_in(stored_tensors(str(adapter)))
-    assert head is not None
+    if head is None:
+        raise headless(str(adapter))
     named = told.get("id2label") or {}
     if not isinstance(named, dict):
         what, fix = "id2label must name a label for each number of the head", "take it out, or bring back a copy"
         raise InputError(what, where=str(adapter / BESIDE), fix=fix)
     labels = tuple(str(named.get(str(place), place)) for place in range(head.shape[0]))
-    network = load_whole(base, device, trust_remote_code, dtype, in_4bit, Head(labels, told.get("problem_type"), 0))
-    for key in (MEAN, STD):
-        if key in told:
-            setattr(network.config, key, told[key])
-    return network
+    return Head(labels, told.get("problem_type"), 0), {key: told[key] for key in (MEAN, STD) if key in told}
 
 
 def new_scorer(
@@ -108,22 +114,25 @@ def new_scorer(
 
 def with_new_head(network: PreTrainedModel, head: Head) -> PreTrainedModel:
     """The body of a loaded language model, not copied, with a new head."""
+    head.describe(network.config)
+    made = on_body(network, network.config, next(network.parameters()).dtype)
+    head.begin(made)
+    return made
+
+
+def on_body(network: PreTrainedModel, config: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """The body of a loaded language model, not copied, under a head as `config` describes it, its weights not set."""
     if network.config.is_encoder_decoder:
         raise _no_decoder(str(network.name_or_path))
-    body = body_of(network)
-    prefix = network.base_model_prefix
     with torch.device("meta"):
-        made: Any = AutoModelForSequenceClassification.from_config(network.config)
-    head.describe(network.config)
-    made.config = network.config
-    setattr(made, prefix, body)
-    reference = next(network.parameters())
-    layer = torch.nn.Linear(getattr(made, LAYER).in_features, made.config.num_labels, bias=False)
-    setattr(made, LAYER, layer.to(device=reference.device, dtype=reference.dtype))
-    made.num_labels = made.config.num_labels
-    made.name_or_path = network.name_or_path
-    head.begin(made)
+        made: Any = AutoModelForSequenceClassification.from_config(config)
     _check_layer(made, str(network.name_or_path))
+    made.config = config
+    setattr(made, network.base_model_prefix, body_of(network))
+    width = getattr(made, LAYER).in_features
+    setattr(made, LAYER, torch.nn.Linear(width, config.num_labels, bias=False, device=network.device, dtype=dtype))
+    made.num_labels = config.num_labels
+    made.name_or_path = network.name_or_path
     headed: PreTrainedModel = made
     return headed
 

@@ -33,12 +33,12 @@ from accord.models.roles import Role, seen_as, unchanged
 
 def keep_reference(network: PreTrainedModel) -> None:
     """Makes the policy as it is now the network's reference: the base where its adapter is fresh, else a copy of it."""
-    name, config = adapter_of(network)
+    config = adapter_of(network)[1]
     if adapter_is_fresh(network):
         return
     own = copy.deepcopy(config)
     own.lora_dropout, own.inference_mode, own.init_lora_weights = 0.0, True, True
-    _put(network, "reference", own)
+    put(network, "reference", own)
     fill(network, "reference", adapter_tensors(network))
 
 
@@ -52,7 +52,7 @@ def critic_on_base(policy: LanguageModel, *, seed: int) -> Critic:
     if not is_adapted(network):
         what, fix = "the policy is no adapter on a base", "give lora_r, or take another place for the critic"
         raise InputError(what, where="critic", fix=fix)
-    _put(network, "critic", _of_same_shape(adapter_of(network)[1]), seed=seed)
+    put(network, "critic", _of_same_shape(adapter_of(network)[1]), seed=seed)
     for parameter in parameters_of(network, "critic").values():
         parameter.requires_grad_(True)
     return Critic(LanguageModel(seen_as(network, "critic"), policy.layout, policy.head), zero_head(network))
@@ -75,7 +75,7 @@ def _of_same_shape(config: LoraConfig) -> LoraConfig:
     )
 
 
-def _put(network: PreTrainedModel, role: Role, config: LoraConfig, *, seed: int = 0) -> None:
+def put(network: PreTrainedModel, role: Role, config: LoraConfig, *, seed: int = 0) -> None:
     """A new adapter for a role, frozen, in float32. What was there is trained as before, and the policy computes."""
     policy, _ = adapter_of(network)
     if policy in BESIDE or role in configs_of(network):

@@ -11,11 +11,11 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ Function = Callable[[Sequence[Group]], Sequence[float]]
 PROTOCOL = "it gets a list of groups of one completion each, and gives a list of one number for each"
 
 
-class RewardFunction(NamedTuple):
+@dataclass(frozen=True)
+class RewardFunction:
     """written: `module:function`, or the function's own name, for errors."""
 
     name: str

@@ -6,9 +6,9 @@ computed once for all its samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from accord.records import Group
 from accord.stages.options import ModelOptions
 from accord.stages.reward_source_options import RewardEntry
 from accord.stages.scorers import scorer_of
-from accord.stages.setup import Given, Machine, tokenizer_of
+from accord.stages.setup import Given, Machine, context, tokenizer_of
 
 
 class Longest(NamedTuple):
@@ -36,6 +36,16 @@ class Longest(NamedTuple):
     prompt: Group
     samples: int
     tokens: int
+
+
+class Setting(NamedTuple):
+    """What a run has for its reward models. options: its own, whose layout and trust hold for them, too. clock: what
+    templates are told."""
+
+    options: ModelOptions
+    place: Machine
+    longest: Longest
+    clock: datetime | None = None
 
 
 class Reading(NamedTuple):
@@ -52,25 +62,23 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class RewardModel:
-    """A scorer with the dialogue of its own tokenizer. acting: within it the network is this reward model, as where an
-    adapter on the policy's base is switched on."""
+    """A scorer with the dialogue of its own tokenizer. Its network may be another's, seen in the role of a reward model
+    (accord.models.roles)."""
 
     name: str
     model: LanguageModel
     dialogue: Dialogue
     reading: Reading
     max_tokens: int  # of a micro-batch
-    acting: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def score(self, groups: Sequence[Group]) -> Tensor:
         """(C,) float64 on the CPU. InputError: longer than its context. Diverged: a score is not finite."""
         self.dialogue.report = DataReport()  # what it noticed of earlier samples is of no use
         tokens = self.dialogue.many(groups)
-        context = context_of(self.name, self.model.network)
+        longest = context_of(self.name, self.model.network)
         for group in tokens:
-            check_context(group.length, context, self.name, str(group.group.source))
-        with self.acting():
-            found = score_groups(self.model, tokens, max_tokens=self.max_tokens)
+            check_context(group, longest, self.name)
+        found = score_groups(self.model, tokens, max_tokens=self.max_tokens)
         for group, numbers in zip(tokens, found, strict=True):
             self._check_finite(group, numbers)
         return self.reading.of(torch.cat(found), self.model.network)
@@ -83,23 +91,21 @@ class RewardModel:
             raise Diverged(what, where=where, fix="compute in --dtype float32, or take another reward model")
 
 
-def reward_model(entry: RewardEntry, options: ModelOptions, place: Machine, longest: Longest) -> RewardModel:
+def reward_model(entry: RewardEntry, setting: Setting) -> RewardModel:
     """A reward model by its directory or name, or as it was loaded, held against stock on the longest group.
 
-    options: of the run, for its layout, and whether code in a directory is trusted. InputError: it is a language
-    model, has no such label, keeps nothing to normalise by, or is too short for the longest group.
+    InputError: it is a language model, has no such label, keeps nothing to normalise by, or is too short for the
+    longest group.
     """
     given, name = _given(entry)
-    own = options.model_copy(
-        update={"model": name, "base_model": entry.base_model, "chat_template": None, "chat_template_kwargs": {}}
-    )
-    tokenizer = tokenizer_of(own, given)
-    dialogue = Dialogue(tokenizer)
-    trial = trial_of(dialogue, longest)
-    model = scorer_of(own, given, tokenizer, [trial], place)
-    check_context(trial.length, context_of(name, model.network), entry.name, "the longest prompt with its samples")
-    reading = reading_of(model.network, entry)
-    return RewardModel(entry.name, model, dialogue, reading, place.max_tokens)
+    own = {"model": name, "base_model": entry.base_model, "chat_template": None, "chat_template_kwargs": {}}
+    options = setting.options.model_copy(update=own)
+    tokenizer = tokenizer_of(options, given)
+    dialogue = Dialogue(tokenizer, clock=setting.clock)
+    trial = trial_of(dialogue, setting.longest)
+    check_context(trial, context(options, given), entry.name)
+    model = scorer_of(options, given, tokenizer, [trial], setting.place)
+    return RewardModel(entry.name, model, dialogue, reading_of(model.network, entry), setting.place.max_tokens)
 
 
 def _given(entry: RewardEntry) -> tuple[Given, str]:
@@ -144,10 +150,10 @@ def trial_of(dialogue: Dialogue, longest: Longest) -> TokenGroup:
     return TokenGroup(longest.prompt.said, prompt, completions)
 
 
-def check_context(length: int, context: int | None, name: str, where: str) -> None:
-    """InputError where a text is longer than the reward model takes. length, context: tokens."""
-    if context is not None and length > context:
-        what = f"{length} tokens, and the reward model {name} takes {context}"
-        raise InputError(
-            what, where=where, fix="sample fewer new tokens, leave out long prompts, or take another model"
-        )
+def check_context(group: TokenGroup, longest: int | None, name: str) -> None:
+    """InputError where its prompt and a sample are more than the `longest` text, in tokens, that a reward model takes."""
+    if longest is not None and group.length > longest:
+        samples = group.length - len(group.prompt)
+        what = f"{len(group.prompt)} tokens and {samples} of a sample, and the reward model {name} takes {longest}"
+        fix = "fewer new tokens, no such long prompts, or another reward model"
+        raise InputError(what, where=str(group.group.source), fix=fix)

@@ -23,7 +23,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -45,7 +46,8 @@ class _NoAnswer(Exception):
         super().__init__(what)
 
 
-class RewardService(NamedTuple):
+@dataclass(frozen=True)
+class RewardService:
     """Where, and how patiently it is asked. groups: of one request. token: sent as Authorization: Bearer."""
 
     name: str

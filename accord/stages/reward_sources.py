@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -14,7 +15,7 @@ from accord.errors import Diverged, InputError
 from accord.records import Group
 from accord.stages.options import Conflict, ModelOptions
 from accord.stages.reward_function import Function, RewardFunction, function_of
-from accord.stages.reward_model_source import Longest, reward_model
+from accord.stages.reward_model_source import Longest, Setting, reward_model
 from accord.stages.reward_service import RewardService
 from accord.stages.reward_source_options import RewardEntry, RewardSourceOptions
 from accord.stages.setup import Given, Machine
@@ -62,32 +63,38 @@ class Rewards:
 
 
 def rewards_of(
-    options: RewardSourceOptions, model: ModelOptions, given: Given, place: Machine, *, longest: Longest
+    options: RewardSourceOptions,
+    model: ModelOptions,
+    given: Given,
+    place: Machine,
+    *,
+    longest: Longest,
+    clock: datetime | None = None,
 ) -> Rewards:
     """Every source of the options, loaded or imported; services are asked nothing yet.
 
     model: of the run; its layout and trust_remote_code hold for reward models, too. longest: the largest group that may
-    come, on which reward models are held against stock.
+    come, on which reward models are held against stock. clock: what their chat templates are told.
     """
     try:
         entries = options.entries(given.get("reward"))
-        options.check(entries)
+        if "reward" in given:  # what is named in the options was held against them as they were read
+            options.check(entries)
     except Conflict as conflict:
         raise InputError(conflict.what, where=conflict.key, fix=conflict.fix) from None
-    sources = tuple(_source(entry, options, model, place, longest) for entry in entries)
+    setting = Setting(model, place, longest, clock)
+    sources = tuple(_source(entry, options, setting) for entry in entries)
     return Rewards(sources, tuple(entry.weight for entry in entries))
 
 
-def _source(
-    entry: RewardEntry, options: RewardSourceOptions, model: ModelOptions, place: Machine, longest: Longest
-) -> Source:
+def _source(entry: RewardEntry, options: RewardSourceOptions, setting: Setting) -> Source:
     if entry.kind == "service":
         return _service(entry, options)
     if entry.kind == "function":
         if isinstance(entry.source, str):
             return RewardFunction(entry.name, function_of(entry.source), entry.source)
         return RewardFunction(entry.name, cast(Function, entry.source), entry.name)
-    return reward_model(entry, model, place, longest)
+    return reward_model(entry, setting)
 
 
 def _service(entry: RewardEntry, options: RewardSourceOptions) -> RewardService:

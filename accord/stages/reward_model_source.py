@@ -98,7 +98,12 @@ def reward_model(entry: RewardEntry, setting: Setting) -> RewardModel:
     longest group.
     """
     given, name = _given(entry)
-    own = {"model": name, "base_model": entry.base_model, "chat_template": None, "chat_template_kwargs": {}}
+    own: dict[str, object] = {
+        "model": name,
+        "base_model": entry.base_model,
+        "chat_template": None,
+        "chat_template_kwargs": {},
+    }
     options = setting.options.model_copy(update=own)
     tokenizer = tokenizer_of(options, given)
     dialogue = Dialogue(tokenizer, clock=setting.clock)
@@ -151,7 +156,7 @@ def trial_of(dialogue: Dialogue, longest: Longest) -> TokenGroup:
 
 
 def check_context(group: TokenGroup, longest: int | None, name: str) -> None:
-    """InputError where its prompt and a sample are more than the `longest` text, in tokens, that a reward model takes."""
+    """InputError where a text of the group is longer than the `longest` that a reward model takes, in tokens."""
     if longest is not None and group.length > longest:
         samples = group.length - len(group.prompt)
         what = f"{len(group.prompt)} tokens and {samples} of a sample, and the reward model {name} takes {longest}"

@@ -28,6 +28,7 @@ from accord.errors import InputError
 from accord.models.adapters import adapter_is_fresh, is_adapted
 from accord.models.digest import digest
 from accord.models.logprobs import LanguageModel
+from accord.models.roles import in_role, role_of
 
 # Of a config, what names things or says how it was saved; everything else may change a number.
 NAMES = {
@@ -58,8 +59,9 @@ def identity(model: LanguageModel) -> Identity:
 
 
 def content(network: PreTrainedModel) -> str:
-    """64 hexadecimal digits of what the network computes with; an adapter that adds nothing is left out."""
-    parts = list(_parts(network, "", with_adapter=not idle_adapter(network)))
+    """64 hexadecimal digits of what the network computes with in its role; an adapter that adds nothing is left out."""
+    with in_role(network):
+        parts = list(_parts(network, "", with_adapter=role_of(network) is not None or not idle_adapter(network)))
     words = [f"{name}: {part}" for name, part in parts if isinstance(part, str)]
     text = "\n".join([_class_of(network), _config_of(network), *words])
     return _digest([(name, part) for name, part in parts if isinstance(part, Tensor)], text)

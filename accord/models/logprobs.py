@@ -24,7 +24,7 @@ from accord.models.experts import Recorder, Routing, coefficient
 from accord.models.output import OutputLayer, TokenLogprobs, token_logprobs
 from accord.models.output import value as value_of
 from accord.models.prompt_cache import completion_inputs
-from accord.models.roles import acting, role_of
+from accord.models.roles import in_role
 
 Want = Literal["figures"]
 Forward = Callable[..., Any]
@@ -68,8 +68,7 @@ class LanguageModel:
 
     def acting(self) -> AbstractContextManager[None]:
         """Within, a network that is seen in a role (accord.models.roles) computes in it."""
-        role = role_of(self.network)
-        return acting(self.network, role) if role else nullcontext()
+        return in_role(self.network)
 
 
 def _attention(network: PreTrainedModel) -> str:

@@ -55,6 +55,12 @@ def role_of(network: PreTrainedModel) -> Role | None:
     return cast(Role | None, getattr(network, SEEN_AS, None))
 
 
+def in_role(network: PreTrainedModel) -> AbstractContextManager[None]:
+    """Within, a network that is seen in a role computes in it; any other one as it does without."""
+    role = role_of(network)
+    return acting(network, role) if role else nullcontext()
+
+
 def trained_in(network: PreTrainedModel, role: Role) -> dict[str, nn.Parameter]:
     """What is trained of one role's adapter, by its names in the network."""
     name = adapter_of_role(network, role)

@@ -11,13 +11,15 @@ from accord.data.take import Kind
 from accord.stages.config import DpoConfig, TrainingConfig
 from accord.stages.losses import kind_of, names_of
 from accord.stages.resolve import dump
+from accord.stages.rl_names import ALGORITHMS
 
-WORDS = {
+WORDS: dict[str, str] = {
     "pretrain": "pre-trained on texts",
     "sft": "fine-tuned on demonstrations",
     "dpo": "aligned with comparisons by direct preference optimisation",
     "reward": "reward model of comparisons",
     "classify": "classifier of labelled texts",
+    **{name: f"aligned with rewards by reinforcement learning ({name})" for name in ALGORITHMS},
 }
 SCORERS = ("reward", "classify")
 SOURCES: dict[Kind, str] = {"pairs": "comparisons", "labels": "labelled completions", "rankings": "rankings"}

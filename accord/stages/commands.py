@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from accord.errors import InputError
-from accord.stages import loss_names
+from accord.stages import loss_names, rl_names
 from accord.stages.config import (
     CacheConfig,
     CheckConfig,
@@ -23,6 +23,7 @@ from accord.stages.config import (
     PretrainConfig,
     RewardBenchConfig,
     RewardConfig,
+    RlConfig,
     RunsConfig,
     ScoreConfig,
     SftConfig,
@@ -35,7 +36,9 @@ from accord.stages.options import Config
 from accord.stages.resolve import load
 
 # Python may pass these as objects; the last two only it.
-OBJECTS = ("model", "data", "eval_data", "reference", "mix", "demonstrations", "reward", "tokenizer", "callback")
+OBJECTS = (
+    "model", "data", "eval_data", "reference", "mix", "ptx", "demonstrations", "reward", "tokenizer", "callback",
+)  # fmt: skip
 
 
 class Command(NamedTuple):
@@ -63,6 +66,20 @@ def _loss_command(name: str) -> Command:
     example = f"accord {name} --model tuned --data {data}.jsonl --output_dir aligned --validation 0.1"
     text = f"accord dpo with this loss: {loss_names.NAMES[name]}"
     return Command(config, "accord.stages.prefer", "Losses", text, example, hidden=True)
+
+
+def _rl_command(name: rl_names.Algorithm | None) -> Command:
+    """`accord ppo`: accord rl with that algorithm."""
+    about = None if name is None else rl_names.ALGORITHMS[name]
+    own: dict[str, object] = {"own_algorithm": name, "__doc__": f"`accord {name or 'rl'}`."}
+    if about is not None:
+        own["defaults"] = {**RlConfig.defaults, "algorithm": name, **about.defaults}
+    config = type(f"{name or 'rl'}_config", (RlConfig,), own)
+    example = (
+        f"accord {name or 'rl --algorithm ppo'} --model tuned --reward reward --data prompts.jsonl --output_dir aligned"
+    )
+    text = f"Reinforcement learning from rewards: {about.text}." if about else "Reinforcement learning, any algorithm."
+    return Command(config, "accord.stages.rl", "Stages, in order", text, example, hidden=about is None)
 
 
 COMMANDS: dict[str, Command] = {
@@ -101,6 +118,8 @@ COMMANDS: dict[str, Command] = {
         "Train a reward model, which scores answers as people rank them.",
         "accord reward --model tuned --data comparisons.jsonl --output_dir reward --validation 0.1",
     ),
+    **{name: _rl_command(name) for name in rl_names.ALGORITHMS},
+    "rl": _rl_command(None),
     "classify": Command(
         ClassifyConfig,
         "accord.stages.classify",
@@ -272,6 +291,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 
 init, pretrain, sft, dpo, reward = map(_function, ("init", "pretrain", "sft", "dpo", "reward"))
+rl, ppo, reinforce, rloo, grpo = map(_function, ("rl", "ppo", "reinforce", "rloo", "grpo"))
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))

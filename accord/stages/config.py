@@ -37,6 +37,16 @@ from accord.stages.options import (
     TrainOptions,
 )
 from accord.stages.reward_options import RewardOptions
+from accord.stages.reward_source_options import RewardSourceOptions
+from accord.stages.rl_names import ALGORITHMS
+from accord.stages.rl_options import (
+    CriticOptions,
+    PolicyOptions,
+    PtxOptions,
+    RolloutOptions,
+    ShapingOptions,
+    WatchOptions,
+)
 from accord.stages.run_options import RunOptions, SampleOptions
 from accord.stages.score_options import BenchOptions, ScoringOptions
 
@@ -135,6 +145,99 @@ class ClassifyConfig(TrainingConfig):
     defaults: ClassVar = {"learning_rate": 2e-5, "warmup_steps": 0.1}
     length: LengthOptions
     classify: ClassifyOptions
+
+
+class RlConfig(WriterConfig):
+    """`accord rl`. own_algorithm: of a command that is named after one."""
+
+    # 3e-6 is PPO's of Huang et al. 2024 (The N+ implementation details).
+    defaults: ClassVar = {"learning_rate": 3e-6, "warmup_steps": 0.0, "reward": None}
+    own_algorithm: ClassVar[str | None] = None
+    length: LengthOptions
+    rollout: RolloutOptions
+    policy: PolicyOptions
+    reward_sources: RewardSourceOptions
+    shaping: ShapingOptions
+    watching: WatchOptions
+    critic: CriticOptions
+    ptx: PtxOptions
+
+    @property
+    def generations(self) -> int:
+        """Samples of a prompt."""
+        return self.rollout.num_generations or ALGORITHMS[self.policy.algorithm].num_generations
+
+    @property
+    def epochs(self) -> int:
+        """How often a round is learnt from."""
+        return self.rollout.num_ppo_epochs or ALGORITHMS[self.policy.algorithm].num_ppo_epochs
+
+    @model_validator(mode="after")
+    def the_algorithm_that_the_command_says(self) -> Self:
+        if self.own_algorithm is not None and self.policy.algorithm != self.own_algorithm:
+            what = f"{self.policy.algorithm}, and the command is accord {self.own_algorithm}"
+            raise Conflict("algorithm", what, "leave it out, or run accord rl")
+        return self
+
+    @model_validator(mode="after")
+    def options_of_the_algorithm(self) -> Self:
+        name, least = self.policy.algorithm, ALGORITHMS[self.policy.algorithm].least
+        for key, (group, algorithms) in OF_ALGORITHMS.items():
+            options = getattr(self, group)
+            if name not in algorithms and getattr(options, key) != type(options).model_fields[key].default:
+                raise Conflict(
+                    key, f"would not be used by {name}", f"it is of {' and '.join(algorithms)}: leave it out"
+                )
+        if self.generations < least:
+            what = f"{name} holds the samples of a prompt against each other"
+            raise Conflict("num_generations", what, f"at least {least}")
+        if name == "reinforce" and self.epochs * self.rollout.num_mini_batches > 1:
+            key = "num_ppo_epochs" if self.epochs > 1 else "num_mini_batches"
+            what = "reinforce has no ratio that makes up for samples of an earlier policy"
+            raise Conflict(key, what, "1, or accord ppo or rloo")
+        return self
+
+    @model_validator(mode="after")
+    def kl_in_one_place(self) -> Self:
+        policy = self.policy
+        in_loss = policy.kl_in == "loss" or (policy.kl_in is None and policy.algorithm == "grpo")
+        if policy.kl_loss is not None and not in_loss:
+            raise Conflict("kl_loss", "the KL is in the rewards", "give kl_in loss too, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def critic_in_one_place(self) -> Self:
+        options = self.critic
+        if options.critic != "own" and options.critic_model is not None:
+            raise Conflict(
+                "critic_model", f"the critic is on the policy's {options.critic}", "critic own, or leave it out"
+            )
+        if options.critic == "trunk":
+            for key in ("critic_warmup", "critic_learning_rate"):
+                if getattr(options, key):
+                    what = "the value head is on the policy's trunk, and both are trained together"
+                    raise Conflict(key, what, "critic own or adapter, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def room_for_a_prompt(self) -> Self:
+        longest, new = self.data.max_length, self.rollout.max_new_tokens
+        if longest is not None and new >= longest:
+            what = f"{new}, which leaves no room for a prompt in max_length {longest}"
+            raise Conflict("max_new_tokens", what, "a larger max_length, or fewer new tokens")
+        return self
+
+
+# Options of one algorithm: by key the group they are in, and the algorithms.
+OF_ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    **{key: ("critic", ("ppo",)) for key in CriticOptions.model_fields},
+    "whiten_rewards": ("shaping", ("ppo",)),
+    "baseline_decay": ("policy", ("reinforce",)),
+    "group_form": ("policy", ("grpo",)),
+    "cliprange": ("policy", ("ppo", "rloo", "grpo")),
+    "ratio": ("policy", ("ppo", "rloo", "grpo")),
+    "target_kl": ("policy", ("ppo", "rloo", "grpo")),
+}
 
 
 class LogprobsConfig(Config):

@@ -53,7 +53,7 @@ def _measure(session: Session) -> tuple[float, float]:
     began = time.perf_counter()
     tokens = _pass(session, session.course.at(0))
     seconds = (time.perf_counter() - began) / tokens
-    optimiser = sum(2 * master.nbytes for master in session.begun.weights.parameters())
+    optimiser = sum(2 * master.nbytes for one in session.trained.every for master in one.parameters())
     return seconds, _peak(session.begun.model.device) + optimiser
 
 
@@ -61,9 +61,9 @@ def _pass(session: Session, step: Step) -> int:
     begun = session.begun
     with begun.model.segmented():
         backward(
-            begun.model, step, begun.weights, seed=(session.config.train.seed, 0), room=begun.room, where="dry run"
+            begun.model, step, session.trained, seed=(session.config.train.seed, 0), room=begun.room, where="dry run"
         )
-    begun.weights.zero_grad()
+    session.trained.zero_grad()
     return sum(batch.token_count for part in step for batch in part.batches)
 
 

@@ -99,6 +99,15 @@ class Entered:
         where = str(self.found.path if self.found else "")
         raise InputError("was trained on another base: its weights have changed since", where=where, fix=fix)
 
+    def check_reference(self, was: str, now: str) -> None:
+        """InputError where the reference is another model, by its digests, and that was not allowed."""
+        change = Change("reference", f"weights {was[:16] or 'unknown'}", f"weights {now[:16] or 'unknown'}")
+        if was == now or any(one.key in ("model", "reference") for one in self.changes) or self.takes(change):
+            return
+        fix = "resume with the reference as it was, or with --allow_change reference to go on with this one"
+        where = str(self.found.path if self.found else "")
+        raise InputError("was trained with another reference: its weights have changed since", where=where, fix=fix)
+
     def check_end(self, total: int) -> None:
         """InputError where the run, of `total` steps by its options, has nothing left to do, and it had before."""
         if total > self.step or (total == self.step and all(map(leaves_best, self.changes))):

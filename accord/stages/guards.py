@@ -30,18 +30,18 @@ def try_largest(session: Session) -> None:
     options, begun = session.config.train, session.begun
     if not options.longest_first:
         return
-    coming = _coming(begun.weights, KEPT.get(options.optimizer, 0))
+    coming = [one for each in session.trained.every for one in _coming(each, KEPT.get(options.optimizer, 0))]
     devices = [begun.model.device] if begun.model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), begun.model.segmented():
         backward(
             begun.model,
             session.course.largest(),
-            begun.weights,
+            session.trained,
             seed=(options.seed, 0),
             room=begun.room,
             where="before the first step",
         )
-    begun.weights.zero_grad()
+    session.trained.zero_grad()
     del coming
 
 

@@ -49,7 +49,8 @@ class Intake(NamedTuple):
 
     take: of a group, or RecordError. name: of `take`, where a stage has several. holds: whether there is still
     something to learn once texts are tokens. pack: makes other groups of all that are trained on, or held out.
-    turns: which assistant turns of a single completion carry loss.
+    turns: which assistant turns of a single completion carry loss. kept: whether tokens may come from the cache, where
+    `take` sees no texts.
     """
 
     stage: Stage
@@ -59,6 +60,7 @@ class Intake(NamedTuple):
     holds: Callable[[Judged], object] | None = None
     pack: Callable[[list[TokenGroup], ReadOptions], list[TokenGroup]] | None = None
     turns: str = "all"
+    kept: bool = True
 
 
 class Prepared(NamedTuple):
@@ -85,7 +87,7 @@ class Preparation:
 
     def of(self, source: Source, split: str) -> Prepared:
         """From the cache, or made anew and kept there. BadRows, InputError: as reading, tokenising and fitting."""
-        key = None if self.cache is None else self._key(source, split)
+        key = None if self.cache is None or not self.intake.kept else self._key(source, split)
         if self.cache is not None and key is not None and (found := self.cache.find(key)):
             # The same bytes may lie under other names now; who is named in an error should be there.
             names = dict(zip(found.about["files"], files_of(source), strict=True))

@@ -39,10 +39,13 @@ from accord.stages.trainable import weights_of
 from accord.training.fitting import Room
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights
+from accord.training.progress import Progress
 from accord.training.run import RunFolder
 from accord.training.saving import Saver
 from accord.training.stop import Stop
 from accord.training.trackers import require
+from accord.training.trained import Beside, Trained
+from accord.training.watch import Remark
 
 
 class Extra(Protocol):
@@ -106,7 +109,13 @@ class Session:
     held_objective: Objective
     prompts: Sequence[Ids]  # token ids to sample from, before and after
     after_step: Callable[[int], None] | None = None  # called with the number of steps done, after every step
+    beside: Sequence[Beside] = ()  # further weights that its steps train
+    figures: Callable[[], Mapping[str, float]] = dict  # what a log line says besides the steps' own
+    news: Callable[[], Sequence[Remark]] = tuple  # warnings besides those of losses and gradients, since the last call
+    warnings: Callable[[], Sequence[Remark]] = tuple  # all of them
+    evaluation: Callable[[Session], Evaluation] | None = None  # in the place of the held-out objective's figures
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
+    progress: Progress | None = None  # while it trains
     at_end: AtEnd | None = None  # looks at the trained model before it is written
     stop: Stop = field(default_factory=Stop)  # hears the signals while the run trains
     saver: Saver = field(default_factory=lambda: Saver(say))  # writes its checkpoints
@@ -123,6 +132,11 @@ class Session:
     def total(self) -> int:
         """The optimiser steps of the whole run."""
         return total_steps(self.config.train, self.course.per_epoch)
+
+    @property
+    def trained(self) -> Trained:
+        """All weights that its steps train."""
+        return Trained(self.begun.weights, self.beside)
 
     @property
     def folder(self) -> RunFolder:
@@ -143,6 +157,8 @@ def total_steps(train: TrainOptions, per_epoch: int) -> int:
 def held_out(session: Session) -> Evaluation:
     """The held-out figures of the model as it would be saved now: of the average, where one is kept."""
     with session.begun.weights.averaged():
+        if session.evaluation is not None:
+            return session.evaluation(session)
         return evaluate(session.begun.model, session.held_batches(), session.held_objective, session.begun.room)
 
 

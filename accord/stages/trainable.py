@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from accord.models.adapters import dropouts, is_adapted
+from accord.models.roles import computed_again
 from accord.stages.options import TrainOptions
 from accord.training.averaging import AVERAGES, Average
 from accord.training.optimizer import Recipe, Weights, options_of, recipe
@@ -28,7 +29,8 @@ def weights_of(network: PreTrainedModel, train: TrainOptions, dtype: torch.dtype
         # Not the reentrant kind: that needs inputs with a gradient, which a frozen embedding does not give.
         with warnings.catch_warnings():  # transformers 5.23 announces another name, which earlier ones do not have
             warnings.simplefilter("ignore", FutureWarning)
-            network.gradient_checkpointing_enable({"use_reentrant": False})
+            role = {"context_fn": computed_again(network)} if is_adapted(network) else {}
+            network.gradient_checkpointing_enable({"use_reentrant": False, **role})
     if network.training and not train.dropout:
         _silence_dropout(network, spare=dropouts(network))
     frozen_is_saved = not is_adapted(network)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from accord.errors import Stopped
+from accord.errors import AccordError, Diverged, ServiceError, Stopped
 from accord.models.adapters import base_name, is_adapted
 from accord.models.device import give_freed_memory_back
 from accord.models.load import save
@@ -49,10 +49,10 @@ def train(session: Session) -> Result:
         except Left:
             session.saver.wait()
             raise stopped(session, state) from None
-        except StepDiverged as error:
-            if error.moment.grad_norm == 0 and state.saved != state.done:  # dead, and what was learnt is sound
-                save_checkpoint(session, state)
-                error.others = [*error.others, f"step {state.done} is saved"]
+        except (Diverged, ServiceError) as error:
+            # What was learnt is sound where the gradient is dead, or where it was a reward that was none.
+            if not isinstance(error, StepDiverged) or error.moment.grad_norm == 0:
+                _save_what_is_done(session, state, error)
             raise
     if session.config.best.load_best_model_at_end:
         after = choose(session, state.best, state.done) or after
@@ -62,8 +62,16 @@ def train(session: Session) -> Result:
     session.begun.model.network.eval()
     give_freed_memory_back()
     best = summary_of(session.config.best, state.best)
-    warnings = [str(remark) for remark in state.watch.warnings]
+    warnings = [str(remark) for remark in (*state.watch.warnings, *session.warnings())]
     return _finish(session, state, Training(state.done, state.seconds, state.before, after, best, ended, warnings))
+
+
+def _save_what_is_done(session: Session, state: State, error: AccordError) -> None:
+    if state.done and state.saved != state.done:
+        save_checkpoint(session, state)
+        session.saver.wait()
+    if state.done:
+        error.others = [*error.others, f"step {state.done} is saved: --resume goes on from there"]
 
 
 def _begin(session: Session, state: State) -> str | None:
@@ -123,7 +131,8 @@ def _steps(session: Session, state: State) -> str | None:
     ended = patience_ended(session.config.best, state.best)
     if ended is not None:
         return ended
-    with Progress(session.title, session.total, start=state.done) as progress:
+    with Progress(session.title, session.total, start=state.done) as session.progress:
+        progress = session.progress
         if state.pending:
             state.pending = False
             ended = _due(session, state, progress)
@@ -135,12 +144,13 @@ def _steps(session: Session, state: State) -> str | None:
             session.begun.model,
             steps,
             session.begun.weights,
-            _rate(session),
+            rate_of(session, options.learning_rate),
             max_grad_norm=options.max_grad_norm,
             seed=options.seed,
             first=state.done,
             room=session.begun.room,
             watch=state.watch,
+            beside=session.beside,
         )
         for result in results:
             _count(session, state, result, progress)
@@ -169,12 +179,13 @@ def _count(session: Session, state: State, result: StepResult, progress: Progres
     state.done = session.folder.step = result.step
     state.seconds += result.seconds
     state.window.add(result)
-    for remark in state.watch.news():
+    for remark in (*state.watch.news(), *session.news()):
         progress.print(f"warning: {remark}")
     if session.after_step is not None:
         session.after_step(result.step)
     epoch = result.step / session.course.per_epoch
-    progress.advance(result.step, epoch, result.loss, result.groups, result.tokens)
+    loss = result.loss if result.groups else None
+    progress.advance(result.step, epoch, loss, result.groups, result.tokens)
     session.saver.check()
 
 
@@ -192,7 +203,7 @@ def _due(session: Session, state: State, progress: Progress) -> str | None:
     ended = None if last else patience_ended(session.config.best, state.best)
     logs = is_due(run.logging_steps, step, per_epoch) or last or ended is not None
     if logs:
-        state.latest, state.window = state.window.read(), Window()
+        state.latest, state.window = {**state.window.read(), **session.figures()}, Window()
     if (logs or evaluates) and not _log(session, state, state.latest if logs else {}, held) and not last:
         ended = ended or BY_CALLBACK
     if logs:
@@ -232,8 +243,8 @@ def is_due(every: int | Literal["epoch"] | None, step: int, per_epoch: int) -> b
     return every is not None and step % (per_epoch if every == "epoch" else every) == 0
 
 
-def _rate(session: Session) -> Callable[[int], float]:
-    """step, from 0 -> its learning rate."""
+def rate_of(session: Session, highest: float) -> Callable[[int], float]:
+    """step, from 0 -> its learning rate, which is `highest` after the warm-up."""
     options = session.config.train
     warmup, schedule = warmup_count(options.warmup_steps, session.total), SCHEDULES[options.lr_scheduler_type]
-    return lambda step: options.learning_rate * schedule(step, session.total, warmup)
+    return lambda step: highest * schedule(step, session.total, warmup)

@@ -85,6 +85,10 @@ class Progress:
         self.text = self._describe(epoch)
         self._bar.update(self._task, completed=step, text=self.text)
 
+    def note(self, text: str) -> None:
+        """What is done between two steps, on the bar."""
+        self._bar.update(self._task, text=text)
+
     def log(self) -> None:
         """The state as a plain line, where there is no bar."""
         if not self.live:

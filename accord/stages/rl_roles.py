@@ -1,0 +1,123 @@
+"""Who takes part in reinforcement learning beside the policy: the reference, the critic, what gives rewards.
+
+With an adapter all of them stand on one base where they can; without, the reference is a frozen copy in the run's own
+precision, so that its log-ratios begin as 0.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+from transformers import PreTrainedModel
+
+from accord.errors import InputError
+from accord.models.adapters import is_adapted
+from accord.models.critic import Critic, from_policy, from_reward_model, on_policy
+from accord.models.identity import Unidentified, content
+from accord.models.load import check_vocabulary
+from accord.models.logprobs import LanguageModel
+from accord.models.roles import seen_as
+from accord.models.scorer import is_scorer, load_scorer
+from accord.models.shared import critic_on_base, keep_reference
+from accord.stages.config import RlConfig
+from accord.stages.reward_model_source import Longest, RewardModel
+from accord.stages.reward_sources import Rewards, rewards_of
+from accord.stages.rl_prompts import Prompts
+from accord.stages.rl_rollouts import Roles
+from accord.stages.session import Begun
+from accord.stages.setup import Given, moved, network_of, ready, say
+from accord.stages.trainable import optimizer_recipe
+from accord.training.moving import copied
+from accord.training.optimizer import Weights
+
+
+def roles_of(config: RlConfig, given: Given, begun: Begun, prompts: Prompts) -> Roles:
+    """All of them, before the first step. InputError where one does not fit."""
+    reference = _reference(config, given, begun)
+    _seal(begun, reference)
+    largest = max(begun.data.groups, key=lambda group: group.length)
+    longest = Longest(prompts.of(largest.group), config.generations, config.rollout.max_new_tokens)
+    rewards = rewards_of(config.reward_sources, config.model, given, begun.place, longest=longest)
+    watched = _watched(config, begun, longest)
+    return Roles(begun.model, reference, _critic(config, begun, rewards), rewards, watched)
+
+
+def _reference(config: RlConfig, given: Given, begun: Begun) -> LanguageModel:
+    name = config.policy.reference
+    model = begun.model
+    if name is not None or "reference" in given:
+        network = network_of(name or "<object>", given.get("reference"), begun.tokenizer, config.model, begun.place)
+        other = ready(network, begun.data.groups, config.model)
+        if "reference" not in given:
+            moved(network, begun.place.device, begun.place.dtype)
+        return other
+    if is_adapted(model.network):
+        keep_reference(model.network)
+        return replace(model, network=seen_as(model.network, "reference"))
+    return replace(model, network=copied(model.network, begun.weights.masters).eval())
+
+
+def _seal(begun: Begun, reference: LanguageModel) -> None:
+    """InputError where a run is resumed with another reference than it began with."""
+    with suppress(Unidentified):
+        begun.entered.reference = content(reference.network)
+    if begun.entered.found is not None:
+        begun.entered.check_reference(begun.entered.found.about["reference"], begun.entered.reference)
+
+
+def _watched(config: RlConfig, begun: Begun, longest: Longest) -> Rewards | None:
+    """What scores, and is not learnt from."""
+    sources = config.watching.watch_reward
+    if sources is None:
+        return None
+    options = config.reward_sources.model_copy(update={"reward": sources, "reward_weights": None})
+    found = rewards_of(options, config.model, {}, begun.place, longest=longest)
+    named = tuple(replace(one, name=f"watched/{one.name}") for one in found.sources)  # type: ignore[type-var]
+    return Rewards(named, found.weights)
+
+
+def _critic(config: RlConfig, begun: Begun, rewards: Rewards) -> Critic | None:
+    if config.policy.algorithm != "ppo":
+        return None
+    if config.critic.critic == "trunk":
+        return on_policy(begun.model)
+    if config.critic.critic == "adapter":
+        return critic_on_base(begun.model, seed=config.train.seed)
+    name = config.critic.critic_model or _first_model(rewards, begun)
+    if name is not None:
+        return from_reward_model(_trunk(name, config, begun))
+    if is_adapted(begun.model.network):
+        what = "the policy is an adapter, and no reward model reads the same tokens"
+        raise InputError(what, where="critic", fix="critic adapter or trunk, or name a reward model with critic_model")
+    say("the critic begins as the policy with a head of zeros: no reward model of the same tokens scores the samples")
+    return from_policy(begun.model)
+
+
+def _first_model(rewards: Rewards, begun: Begun) -> str | None:
+    """The directory of the first reward model that can be taken over: one score, and the policy's own vocabulary."""
+    for source in rewards.sources:
+        if isinstance(source, RewardModel) and _fits(source, begun):
+            return str(source.model.network.name_or_path)
+    return None
+
+
+def _fits(source: RewardModel, begun: Begun) -> bool:
+    network: PreTrainedModel = source.model.network
+    same = source.dialogue.tokenizer.get_vocab() == begun.tokenizer.get_vocab()
+    one = network.config.num_labels == 1 and not is_adapted(network)
+    return same and one and is_scorer(str(network.name_or_path))
+
+
+def _trunk(name: str, config: RlConfig, begun: Begun) -> LanguageModel:
+    """In float32, as its masters are; `critic_weights` makes the rest."""
+    network = load_scorer(name, device=begun.place.device, trust_remote_code=config.model.trust_remote_code)
+    check_vocabulary(network, begun.tokenizer)
+    say(f"the critic begins as the reward model {name}")
+    return ready(network, begun.data.groups, config.model)
+
+
+def critic_weights(critic: Critic, config: RlConfig, dtype: torch.dtype) -> Weights:
+    """What the critic's own optimiser trains, in the run's precision."""
+    return Weights.over(critic.parameters(), optimizer_recipe(config.train), dtype=dtype)

@@ -1,0 +1,169 @@
+"""The round that a run learns from, kept over checkpoints: what was sampled, and what is known of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.data.dialogue import TokenGroup
+from accord.data.ranges import Ranges
+from accord.maths.kl_control import adapted_beta
+from accord.stages.rl_rollouts import Controls, Figures, Made, Maker
+from accord.stages.rl_rounds import Clock, Stream
+from accord.training.hacking import Hacking
+from accord.training.rollout import Rollout, Samples, Tokens, sampled_group
+from accord.training.shaping import Spread
+from accord.training.watch import Remark
+
+EARLY = 1.5  # times the target, and a round is left: Spinning Up in Deep RL (Achiam 2018)
+Shown = Callable[[int, Rollout, Made], None]  # steps done, the round
+
+
+class KlTarget:
+    """The KL that its coefficient is adapted to, in nats a sample; and over how many samples."""
+
+    def __init__(self, target: float, horizon: int) -> None:
+        self.target, self.horizon = target, horizon
+
+    def next(self, beta: float, kl: float, samples: int) -> float:
+        return adapted_beta(beta, kl, samples, target=self.target, horizon=self.horizon)
+
+
+class Rounds:
+    """One round at a time, made when its first step is asked for."""
+
+    def __init__(
+        self,
+        maker: Maker,
+        stream: Stream,
+        groups: Sequence[TokenGroup],
+        *,
+        beta: float,
+        adapt: KlTarget | None = None,
+        target_kl: float | None = None,
+        shown: Shown = lambda step, rollout, made: None,
+    ) -> None:
+        """groups: those that the stream's places are of. target_kl: nats a token, after which a round is left early."""
+        self.maker, self.stream, self.groups = maker, stream, groups
+        self.adapt, self.target_kl, self.shown = adapt, target_kl, shown
+        self.beta, self.baseline, self.spread = beta, math.nan, Spread()
+        self.iteration = -1
+        self.rollout: Rollout | None = None
+        self.left = False  # the rest of the round's steps are passed over
+        self.hacking = Hacking()
+        self.figures: dict[str, float] = {}
+        self._heard = [0.0, 0.0]
+
+    def at(self, iteration: int, step: int) -> Rollout:
+        """The round of this number, from 0. step: steps done before it."""
+        if self.iteration != iteration or self.rollout is None:
+            self._make(iteration, step)
+        assert self.rollout is not None
+        return self.rollout
+
+    def hear(self, total: float, count: float) -> None:
+        """The approximate KL of a micro-batch's tokens to the policy that sampled them: their sum and number."""
+        self._heard[0] += total
+        self._heard[1] += count
+
+    def after_step(self, step: int) -> None:
+        """Whether the policy has gone further from the one that sampled than it may."""
+        total, count = self._heard
+        self._heard = [0.0, 0.0]
+        if self.target_kl is not None and count and total / count > EARLY * self.target_kl:
+            self.left = True
+            self.figures["policy/left_early"] = 1.0
+
+    def news(self) -> list[Remark]:
+        """What of the rewards is to be said since the last call."""
+        return self.hacking.news()
+
+    def _make(self, iteration: int, step: int) -> None:
+        clock = Clock()
+        prompts = [self.groups[place] for place in self.stream.at(iteration)]
+        made = self.maker.sampled(prompts, iteration, clock)
+        used = Controls(self.beta, self.baseline, self.spread)
+        rollout, found = self.maker.rollout(made, used, clock)
+        self.iteration, self.rollout, self.left = iteration, rollout, False
+        self.baseline = found.baseline
+        self._see(step, rollout, made, found)
+        self.figures = self._figures(found, clock)
+        if self.adapt is not None:
+            self.beta = self.adapt.next(self.beta, found.kl, len(rollout.samples.kl))
+        self.shown(step, rollout, made)
+
+    def _see(self, step: int, rollout: Rollout, made: Made, found: Figures) -> None:
+        samples, score = rollout.samples, rollout.samples.score
+        by_prompt = score.reshape(len(rollout.groups), -1)
+        apart = by_prompt if by_prompt.shape[1] > 1 else score[None]
+        self.hacking.see(
+            step,
+            score=float(score.mean()),
+            spread=float((apart.amax(1) - apart.amin(1)).max()),
+            length=float(rollout.ranges.length.double().mean()),
+            ended=float(samples.ended.mean()),
+            kl=found.kl,
+            second={name: float(column.mean()) for name, column in made.watched.items()},
+        )
+
+    def _figures(self, found: Figures, clock: Clock) -> dict[str, float]:
+        """Of the whole round, for the log."""
+        explained = {} if math.isnan(found.explained) else {"val/explained_variance": found.explained}
+        return {
+            "objective/kl_coef": self.beta,
+            **explained,
+            "sampler/logp_difference": found.gap,
+            "policy/left_early": 0.0,
+            **{f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in clock.seconds.items()},
+        }
+
+    def state_tensors(self) -> Mapping[str, Tensor]:
+        """For a checkpoint."""
+        about = {
+            "iteration": self.iteration,
+            "beta": self.beta,
+            "baseline": None if math.isnan(self.baseline) else self.baseline,
+            "spread": vars(self.spread),
+            "left": self.left,
+            "hacking": self.hacking.to_json(),
+            "figures": self.figures,
+            "sources": list(self.rollout.sources) if self.rollout else [],
+        }
+        words = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
+        return {"about": words, **(dict(_columns(self.rollout)) if self.rollout else {})}
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """The reverse of `state_tensors`, exact to the bit."""
+        about: dict[str, Any] = json.loads(tensors["about"].numpy().tobytes())
+        self.iteration, self.beta, self.left = about["iteration"], about["beta"], about["left"]
+        self.baseline = math.nan if about["baseline"] is None else about["baseline"]
+        self.spread, self.figures = Spread(**about["spread"]), about["figures"]
+        self.hacking = Hacking(about["hacking"])
+        if self.iteration >= 0:
+            prompts = [self.groups[place] for place in self.stream.at(self.iteration)]
+            self.rollout = _rollout(prompts, tensors, about["sources"])
+
+
+def _columns(rollout: Rollout) -> Iterator[tuple[str, Tensor]]:
+    ids = [torch.from_numpy(one.ids.copy()) for group in rollout.groups for one in group.completions]
+    yield "ids", torch.cat(ids)
+    yield "length", rollout.ranges.length
+    for kind, columns in (("token", rollout.tokens), ("sample", rollout.samples)):
+        yield from ((f"{kind}/{name}", column) for name, column in columns._asdict().items())
+    yield from ((f"source/{name}", column) for name, column in rollout.sources.items())
+
+
+def _rollout(prompts: Sequence[TokenGroup], tensors: Mapping[str, Tensor], sources: Sequence[str]) -> Rollout:
+    pieces = [piece.numpy().astype(np.int32) for piece in tensors["ids"].split(tensors["length"].tolist())]
+    count = len(pieces) // len(prompts)
+    groups = tuple(sampled_group(one, pieces[i * count : (i + 1) * count]) for i, one in enumerate(prompts))
+    tokens = Tokens(*(tensors[f"token/{name}"].clone() for name in Tokens._fields))
+    samples = Samples(*(tensors[f"sample/{name}"].clone() for name in Samples._fields))
+    named = {name: tensors[f"source/{name}"].clone() for name in sources}
+    return Rollout(groups, Ranges.of_groups(groups), tokens, samples, named)

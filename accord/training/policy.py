@@ -1,0 +1,198 @@
+"""Policy gradients as an objective: equations 15 to 17 on the samples of a rollout.
+
+C completions and N tokens of a micro-batch. The loss is summed; what it is divided by says whether it is a mean over
+samples or over tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from accord.data.batches import Batch
+from accord.maths.divergence import k2, k3
+from accord.maths.entropy import entropy_bonus
+from accord.maths.likelihood import sum_by_owner
+from accord.maths.policy_gradient import approx_kl, clipped, log_ratio, ppo_clip, reinforce, value_clipped, value_loss
+from accord.models.critic import Critic, values
+from accord.models.logprobs import CompletionLogprobs, LanguageModel, Want, logprobs
+from accord.training.objectives import Measured, group_of_completion
+from accord.training.rollout import Rollout, Samples, Tokens
+
+Aggregate = Literal["sequence_sum", "sequence_mean", "token_mean"]
+KlLoss = Literal["none", "k2", "k3"]
+
+
+class Terms(NamedTuple):
+    """What a policy gradient is made of."""
+
+    temperature: float = 1.0
+    cliprange: float | None = 0.2  # None: plain REINFORCE
+    ratio: Literal["token", "sequence"] = "token"
+    aggregate: Aggregate = "sequence_sum"
+    kl_loss: KlLoss = "none"  # k2 of whole samples, or k3 of tokens as published GRPO has it
+    beta: float = 0.0  # its coefficient
+    entropy_coef: float = 0.0
+    vf_coef: float = 0.1
+    cliprange_value: float = 0.2
+
+
+class PolicyObjective:
+    """The policy's part of a step. trunk: a value head that reads the policy's own hidden states.
+
+    value_share: of a trunk's value loss, the step's weight over its tokens, so that it is a mean over tokens whatever
+    the policy's loss is a mean over. heard: gets (sum, count) of each micro-batch's approximate KL to the sampler.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        terms: Terms,
+        *,
+        trunk: nn.Linear | None = None,
+        value_share: float = 0.0,
+        heard: Callable[[float, float], None] = lambda total, count: None,
+    ) -> None:
+        self.rollout, self.terms, self.trunk, self.value_share, self.heard = rollout, terms, trunk, value_share, heard
+
+    def weight(self, batch: Batch) -> float:
+        return weight_of(self.rollout, batch, self.terms.aggregate)
+
+    def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
+        terms = self.terms
+        want: tuple[Want, ...] = ("figures",) if terms.entropy_coef else ()
+        made = logprobs(model, batch, temperature=terms.temperature, want=want, head=self.trunk)
+        tokens, (samples, sources) = self.rollout.tokens_of(batch), self.rollout.samples_of(batch)
+        policy = self._surrogate(made, tokens, batch)
+        penalty = self._penalty(made, tokens, batch)
+        loss = (policy + terms.beta * penalty) * samples.counts
+        total = loss.sum()
+        if terms.entropy_coef:
+            assert made.token.entropy is not None
+            bonus = entropy_bonus(made.token.token, made.token.entropy)
+            total = total - terms.entropy_coef * (self._per_sample(bonus, batch) * samples.counts).sum()
+        values = {"loss": loss.detach(), "loss/policy_avg": policy.detach()}
+        if terms.kl_loss != "none":
+            values["loss/kl_avg"] = penalty.detach()
+        token = self._figures(made.token.token.detach(), tokens)
+        if self.trunk is not None:
+            assert made.value is not None
+            extra, heard = value_part(made.value, tokens, terms)
+            total = total + terms.vf_coef * self.value_share * (extra * samples.counts[batch.owner]).sum()
+            token |= heard
+        self.heard(float(token["policy/approxkl_avg"].sum()), float(len(batch.owner)))
+        means, only = by_completion(token, made.length, batch)
+        rows = {**values, **means, **told(samples, sources, tokens, batch)}
+        only |= {name: samples.counts for name in values}
+        weight = torch.ones_like(samples.counts)
+        return Measured(total, rows, weight, group_of_completion(batch), only, routing=made.routing)
+
+    def _surrogate(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
+        """(C,) minus what the samples are worth, by the ratio of tokens or of whole samples."""
+        terms = self.terms
+        if terms.ratio == "sequence":
+            old = sum_by_owner(tokens.old, batch.owner, batch.completions)
+            first = first_of(tokens.advantage, batch)
+            whole = ppo_clip(made.sum, old, first, cliprange=terms.cliprange or 0.0)
+            return whole / made.length.clamp(min=1) if terms.aggregate == "sequence_mean" else whole
+        if terms.cliprange is None:
+            each = reinforce(made.token.token, tokens.advantage)
+        else:
+            each = ppo_clip(made.token.token, tokens.old, tokens.advantage, cliprange=terms.cliprange)
+        return self._per_sample(each, batch)
+
+    def _penalty(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
+        """(C,) the KL's share in the loss: k2 of a whole sample, whose gradient is the KL's, or k3 of each token."""
+        if self.terms.kl_loss == "k2":
+            return k2(made.sum, sum_by_owner(tokens.reference, batch.owner, batch.completions))
+        if self.terms.kl_loss == "k3":
+            return self._per_sample(k3(made.token.token, tokens.reference), batch)
+        return torch.zeros_like(made.sum)
+
+    def _per_sample(self, each: Tensor, batch: Batch) -> Tensor:
+        total = sum_by_owner(each, batch.owner, batch.completions)
+        if self.terms.aggregate != "sequence_mean":
+            return total
+        length = sum_by_owner(torch.ones_like(each), batch.owner, batch.completions)
+        return total / length.clamp(min=1)
+
+    def _figures(self, logp: Tensor, tokens: Tokens) -> dict[str, Tensor]:
+        """(N,) each."""
+        ratio = log_ratio(logp, tokens.old).exp()
+        figures = {"policy/approxkl_avg": approx_kl(logp, tokens.old), "val/ratio": ratio}
+        if self.terms.cliprange is not None and self.terms.ratio == "token":
+            bound = clipped(logp, tokens.old, tokens.advantage, cliprange=self.terms.cliprange)
+            figures["policy/clipfrac_avg"] = bound.float()
+        return figures
+
+
+class CriticObjective:
+    """The critic's part of a step, where it is a network of its own or an adapter: the mean over tokens."""
+
+    def __init__(self, rollout: Rollout, terms: Terms, critic: Critic) -> None:
+        self.rollout, self.terms, self.critic = rollout, terms, critic
+
+    def weight(self, batch: Batch) -> float:
+        return weight_of(self.rollout, batch, "token_mean")
+
+    def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
+        with self.critic.acting(model) as own:
+            value = values(own, batch, self.critic.head)
+        tokens, (samples, _) = self.rollout.tokens_of(batch), self.rollout.samples_of(batch)
+        loss, figures = value_part(value, tokens, self.terms)
+        counts = samples.counts[batch.owner]
+        length = sum_by_owner(torch.ones_like(value), batch.owner, batch.completions)
+        means, only = by_completion(figures, length, batch)
+        return Measured((loss * counts).sum(), means, torch.ones_like(length), group_of_completion(batch), only)
+
+
+def value_part(value: Tensor, tokens: Tokens, terms: Terms) -> tuple[Tensor, dict[str, Tensor]]:
+    """(N,) the critic's loss, and its figures."""
+    loss = value_loss(value, tokens.value, tokens.target, cliprange_value=terms.cliprange_value)
+    bound = value_clipped(value.detach(), tokens.value, tokens.target, cliprange_value=terms.cliprange_value)
+    return loss, {"loss/value_avg": loss.detach(), "val/clipfrac_avg": bound.float()}
+
+
+def weight_of(rollout: Rollout, batch: Batch, aggregate: Aggregate) -> float:
+    """What a micro-batch adds to the step's denominator: its samples, or their tokens; those left out count nothing."""
+    places = rollout.ranges.completions(batch)
+    counts = rollout.samples.counts[places]
+    if aggregate == "token_mean":
+        counts = counts * rollout.ranges.length[places]
+    return float(counts.sum())
+
+
+def by_completion(
+    figures: dict[str, Tensor], length: Tensor, batch: Batch
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(N,) each -> (C,) means over each sample's tokens, and the weights by which those make means over all tokens."""
+    many = length.clamp(min=1)
+    means = {name: sum_by_owner(each, batch.owner, batch.completions) / many for name, each in figures.items()}
+    return means, {name: length.float() for name in means}
+
+
+def first_of(column: Tensor, batch: Batch) -> Tensor:
+    """(N,) -> (C,) each completion's first entry; 0 where it has none."""
+    starts = torch.ones_like(batch.owner, dtype=torch.bool)
+    starts[1:] = batch.owner[1:] != batch.owner[:-1]
+    return column.new_zeros(batch.completions).index_copy_(0, batch.owner[starts], column[starts])
+
+
+def told(samples: Samples, sources: dict[str, Tensor], tokens: Tokens, batch: Batch) -> dict[str, Tensor]:
+    """(C,) what is known of the samples since they were scored; names as TRL's PPO and GRPO have them."""
+    penalty = samples.beta * samples.kl
+    entropy = sum_by_owner(tokens.entropy, batch.owner, batch.completions)
+    length = sum_by_owner(torch.ones_like(tokens.entropy), batch.owner, batch.completions)
+    return {
+        "objective/kl": samples.kl,
+        "objective/entropy": entropy,
+        "objective/scores": samples.score,
+        "objective/non_score_reward": -penalty,
+        "objective/rlhf_reward": samples.score - penalty,
+        "completions/mean_length": length,
+        "completions/ended": samples.ended,
+        **{f"rewards/{name}": column for name, column in sources.items()},
+    }

@@ -93,7 +93,10 @@ def put(network: PreTrainedModel, role: Role, config: LoraConfig, *, seed: int =
 
 
 def fill(network: PreTrainedModel, role: Role, tensors: Mapping[str, Tensor]) -> None:
-    """Copies the tensors of an adapter, named as in its files, into this role's."""
+    """Copies the tensors of an adapter, named as in its files, into this role's, in the precision of the policy's."""
+    dtype = next(iter(parameters_of(network, adapter_of(network)[0]).values())).dtype
+    for parameter in parameters_of(network, role).values():
+        parameter.data = parameter.data.to(dtype)
     own = adapter_tensors(network, role)
     assert own.keys() == tensors.keys(), sorted(own.keys() ^ tensors.keys())
     with torch.no_grad():

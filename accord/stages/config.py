@@ -151,7 +151,7 @@ class RlConfig(WriterConfig):
     """`accord rl`. own_algorithm: of a command that is named after one."""
 
     # 3e-6 is PPO's of Huang et al. 2024 (The N+ implementation details).
-    defaults: ClassVar = {"learning_rate": 3e-6, "warmup_steps": 0.0, "reward": None}
+    defaults: ClassVar = {"learning_rate": 3e-6, "warmup_steps": 0.0}
     own_algorithm: ClassVar[str | None] = None
     length: LengthOptions
     rollout: RolloutOptions

@@ -258,11 +258,18 @@ class Weights:
 
     def load_state_tensors(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
         """The reverse of `state_tensors`, exact to the bit. InputError where the tensors are of another model."""
-        take(self.masters, files["weights"])
-        load_optimizer(self.optimizer, self.masters, files["optimizer"])
-        if self.average:
-            self.average.load(files["average"])
-        self.publish()
+        for file in ("weights", "optimizer", *(["average"] if self.average else [])):
+            self.load_file(file, files[file])
+
+    def load_file(self, file: str, tensors: Mapping[str, Tensor]) -> None:
+        """One file of them."""
+        if file == "weights":
+            take(self.masters, tensors)
+            self.publish()
+        elif file == "optimizer":
+            load_optimizer(self.optimizer, self.masters, tensors)
+        elif self.average:
+            self.average.load(tensors)
 
 
 def hand_over(master: nn.Parameter) -> Callable[[Tensor], None]:

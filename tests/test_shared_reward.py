@@ -10,9 +10,11 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from accord.data.batches import Layout, arrange
+from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.errors import InputError
 from accord.models.adapters import Lora, add_adapter, make_trainable, parameters_of
 from accord.models.attention import NAME
+from accord.models.critic import values
 from accord.models.heads import SINGLE, Head, score_groups, stock_scores
 from accord.models.load import load_network, save
 from accord.models.logprobs import LanguageModel, logprobs
@@ -62,26 +64,53 @@ def shared(network: PreTrainedModel, name: str, layout: Layout = "tree") -> Lang
     return found
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
-@pytest.mark.parametrize("kind", ["lora", "dora", "other layers"])
+@pytest.mark.parametrize(("name", "kind"), [("llama", "lora"), ("gpt2", "dora"), ("gemma2", "other layers")])
 def test_scores_are_those_of_the_reward_model_loaded_whole(tmp_path: Path, name: str, kind: str) -> None:
     base = tiny.write_model(tmp_path / "base", tiny.NETWORKS[name]())
-    ends = {"gpt2": "c_fc", "llama": "up_proj", "gemma2": "up_proj"}
-    lora = {
-        "lora": PLAIN,
-        "dora": PLAIN._replace(magnitudes=True),
-        "other layers": PLAIN._replace(targets=(ends[name],)),
-    }
-    reward, network = reward_model(base, lora[kind]), policy(base)
-    whole = LanguageModel(load_scorer(reward))
+    other = PLAIN._replace(targets=("up_proj",))  # that the policy's adapter has, and others that this one has not
+    reward = reward_model(base, {"lora": PLAIN, "dora": PLAIN._replace(magnitudes=True), "other layers": other}[kind])
+    whole, network = load_scorer(reward), shared(policy(base), reward).network
     for layout in LAYOUTS:
-        found = score_groups(shared(policy(base), reward, layout), GROUPS, max_tokens=1000)
-        truth = score_groups(LanguageModel(whole.network, layout), GROUPS, max_tokens=1000)
+        found = score_groups(LanguageModel(network, layout), GROUPS, max_tokens=1000)
+        truth = score_groups(LanguageModel(whole, layout), GROUPS, max_tokens=1000)
         assert all(torch.equal(one, other) for one, other in zip(found, truth, strict=True))
-    model = shared(network, reward)
     with torch.no_grad():
-        torch.testing.assert_close(stock_scores(model, GROUPS[0]), stock_scores(whole, GROUPS[0]), rtol=0, atol=1e-6)
+        stock = (stock_scores(LanguageModel(one), GROUPS[0]) for one in (network, whole))
+        torch.testing.assert_close(*stock, rtol=0, atol=1e-6)
     assert torch.cat(truth).std() > 0.1
+
+
+def test_layers_that_the_policys_adapter_spares_are_adapted_for_the_reward_model_alone(base: Path) -> None:
+    network, reward = policy(base, PLAIN._replace(targets=("q_proj",))), reward_model(base)
+    before = score_groups(LanguageModel(load_scorer(reward)), GROUPS, max_tokens=1000)
+    model, batch = LanguageModel(network), arrange(GROUPS, "tree")
+    with torch.no_grad(), model.segmented():
+        own = logprobs(model, batch).token.token
+        found = score_groups(shared(network, reward), GROUPS, max_tokens=1000)
+        assert all(torch.equal(one, other) for one, other in zip(found, before, strict=True))
+        assert torch.equal(logprobs(model, batch).token.token, own)
+
+
+def test_a_critic_begins_as_the_reward_model_beside_it(base: Path) -> None:
+    network, reward = policy(base), reward_model(base)
+    model = LanguageModel(network)
+    scorer = shared(network, reward)
+    critic = critic_on_base(model, seed=3, begin=scorer)
+    group = tiny.group(5, (4,), seed=8)
+    (one,) = group.completions
+    with torch.no_grad(), critic.acting(model) as own:
+        found = values(own, arrange([group], "tree"), critic.head)
+    for place in range(1, 4):
+        begun = TokenGroup(group.group, group.prompt, (TokenCompletion(one.ids[:place], ((0, place),)),))
+        torch.testing.assert_close(found[place], score_groups(scorer, [begun], max_tokens=1000)[0][0, 0])
+    moved_on = critic.parameters()
+    assert all(parameter.requires_grad for parameter in moved_on.values())
+    for parameter in moved_on.values():
+        parameter.data += 1.0
+    assert torch.equal(
+        score_groups(scorer, [begun], max_tokens=1000)[0],
+        score_groups(LanguageModel(load_scorer(reward)), [begun], max_tokens=1000)[0],
+    )
 
 
 def test_the_policy_does_not_notice(base: Path) -> None:
@@ -141,13 +170,17 @@ def test_a_model_object_that_is_not_what_its_name_says_is_noticed(base: Path) ->
 def test_why_it_does_not_stand_on_the_policys_base(base: Path, tmp_path: Path) -> None:
     whole = new_scorer(str(base), HEAD)
     save(whole, tiny.tokenizer(), tmp_path / "whole")
-    assert reward_on_base(LanguageModel(policy(base)), str(tmp_path / "whole")) == Apart("it is no adapter")
+    assert reward_on_base(LanguageModel(policy(base)), str(tmp_path / "whole")) is None
     reward = reward_model(base)
     plain = LanguageModel(load_network(str(base)))
-    assert reward_on_base(plain, reward) == Apart("the policy is no adapter on a base")
+    assert reward_on_base(plain, reward) is None
     smaller = tiny.write_model(tmp_path / "small", tiny.llama(vocab_size=300, num_hidden_layers=1))
     found = reward_on_base(LanguageModel(policy(smaller)), reward)
     assert isinstance(found, Apart) and "the policy's" in found.why
+    network = policy(base)
+    assert isinstance(reward_on_base(LanguageModel(network), reward), LanguageModel)
+    found = reward_on_base(LanguageModel(network), reward)
+    assert isinstance(found, Apart) and "another reward model" in found.why
     path = Path(reward) / "adapter_model.safetensors"
     tensors = load_file(path)
     tensors["base_model.model.model.norm.weight"] = torch.ones(32)

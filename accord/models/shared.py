@@ -27,6 +27,7 @@ from accord.models.adapters import (
     switch,
 )
 from accord.models.critic import Critic, zero_head
+from accord.models.heads import head_of
 from accord.models.logprobs import LanguageModel
 from accord.models.roles import Role, seen_as, unchanged
 
@@ -42,9 +43,10 @@ def keep_reference(network: PreTrainedModel) -> None:
     fill(network, "reference", adapter_tensors(network))
 
 
-def critic_on_base(policy: LanguageModel, *, seed: int) -> Critic:
+def critic_on_base(policy: LanguageModel, *, seed: int, begin: LanguageModel | None = None) -> Critic:
     """An adapter of the policy's shape on the policy's base, as yet without effect, and a head of zeros.
 
+    begin: a reward model on the same base (accord.models.shared_reward), whose adapter and head it begins with instead.
     The policy's weights are to be an optimiser's already (`Weights.of` takes all that is trained of a network).
     InputError where the policy has no adapter.
     """
@@ -52,10 +54,18 @@ def critic_on_base(policy: LanguageModel, *, seed: int) -> Critic:
     if not is_adapted(network):
         what, fix = "the policy is no adapter on a base", "give lora_r, or take another place for the critic"
         raise InputError(what, where="critic", fix=fix)
-    put(network, "critic", _of_same_shape(adapter_of(network)[1]), seed=seed)
+    if begin is None:
+        put(network, "critic", _of_same_shape(adapter_of(network)[1]), seed=seed)
+    else:
+        put(network, "critic", copy.deepcopy(configs_of(network)["reward"]))
+        fill(network, "critic", adapter_tensors(network, "reward"))
     for parameter in parameters_of(network, "critic").values():
         parameter.requires_grad_(True)
-    return Critic(LanguageModel(seen_as(network, "critic"), policy.layout, policy.head), zero_head(network))
+    head = zero_head(network)
+    if begin is not None:
+        with torch.no_grad():
+            head.weight.copy_(head_of(begin.network).weight)
+    return Critic(LanguageModel(seen_as(network, "critic"), policy.layout, policy.head), head)
 
 
 def _of_same_shape(config: LoraConfig) -> LoraConfig:

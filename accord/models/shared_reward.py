@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accord.models.adapter_files import adapter_directory, base_of, check_adapter
-from accord.models.adapters import INJECTED, base_name, inner_of, is_adapted
+from accord.models.adapters import INJECTED, base_name, configs_of, inner_of, is_adapted
 from accord.models.directory import OF_ADAPTER
 from accord.models.heads import LAYER, head_of
 from accord.models.logprobs import LanguageModel
@@ -39,15 +39,17 @@ class Apart(NamedTuple):
     why: str
 
 
-def reward_on_base(policy: LanguageModel, name: str, base_model: str | None = None) -> LanguageModel | Apart:
+def reward_on_base(policy: LanguageModel, name: str, base_model: str | None = None) -> LanguageModel | Apart | None:
     """A reward model's adapter beside the policy's: what `load_scorer` gives, without base weights of its own.
 
-    base_model: the base that the adapter belongs to, where it is not the one that its config names. The policy's
-    weights are to be an optimiser's already. InputError where the adapter is damaged.
+    None where one of both is no adapter. base_model: the base that the reward model's belongs to, where it is not the
+    one that its config names. The policy's weights are to be an optimiser's already. InputError where it is damaged.
     """
     network, adapter = policy.network, adapter_directory(name)
     if adapter is None or not is_adapted(network):
-        return Apart("it is no adapter" if adapter is None else "the policy is no adapter on a base")
+        return None
+    if "reward" in configs_of(network):
+        return Apart("another reward model stands on the policy's base already")
     base = base_of(adapter, base_model)
     check_adapter(adapter)
     head, told = head_beside(adapter)

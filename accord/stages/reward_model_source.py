@@ -6,7 +6,7 @@ computed once for all its samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -38,14 +38,19 @@ class Longest(NamedTuple):
     tokens: int
 
 
+# (its name, the base that it is given) -> a reward model on a base that is there already; None: it is to be loaded.
+Share = Callable[[str, str | None], PreTrainedModel | None]
+
+
 class Setting(NamedTuple):
     """What a run has for its reward models. options: its own, whose layout and trust hold for them, too. clock: what
-    templates are told."""
+    templates are told. share: where one may stand that is an adapter."""
 
     options: ModelOptions
     place: Machine
     longest: Longest
     clock: datetime | None = None
+    share: Share = lambda name, base_model: None
 
 
 class Reading(NamedTuple):
@@ -109,6 +114,8 @@ def reward_model(entry: RewardEntry, setting: Setting) -> RewardModel:
     dialogue = Dialogue(tokenizer, clock=setting.clock)
     trial = trial_of(dialogue, setting.longest)
     check_context(trial, context(options, given), entry.name)
+    if isinstance(entry.source, str) and (there := setting.share(entry.source, entry.base_model)) is not None:
+        given = {"model": there}
     model = scorer_of(options, given, tokenizer, [trial], setting.place)
     return RewardModel(entry.name, model, dialogue, reading_of(model.network, entry), setting.place.max_tokens)
 

@@ -15,10 +15,11 @@ from accord.errors import Diverged, InputError
 from accord.records import Group
 from accord.stages.options import Conflict, ModelOptions
 from accord.stages.reward_function import Function, RewardFunction, function_of
-from accord.stages.reward_model_source import Longest, Setting, reward_model
+from accord.stages.reward_model_source import Longest, Setting, Share, reward_model
 from accord.stages.reward_service import RewardService
 from accord.stages.reward_source_options import RewardEntry, RewardSourceOptions
 from accord.stages.setup import Given, Machine
+from accord.stages.trl_function import of_groups
 
 
 class Source(Protocol):
@@ -70,11 +71,13 @@ def rewards_of(
     *,
     longest: Longest,
     clock: datetime | None = None,
+    share: Share = lambda name, base_model: None,
 ) -> Rewards:
     """Every source of the options, loaded or imported; services are asked nothing yet.
 
     model: of the run; its layout and trust_remote_code hold for reward models, too. longest: the largest group that may
-    come, on which reward models are held against stock. clock: what their chat templates are told.
+    come, on which reward models are held against stock. clock: what their chat templates are told. share: puts one that
+    is an adapter on a base that is there.
     """
     try:
         entries = options.entries(given.get("reward"))
@@ -82,7 +85,7 @@ def rewards_of(
             options.check(entries)
     except Conflict as conflict:
         raise InputError(conflict.what, where=conflict.key, fix=conflict.fix) from None
-    setting = Setting(model, place, longest, clock)
+    setting = Setting(model, place, longest, clock, share)
     sources = tuple(_source(entry, options, setting) for entry in entries)
     return Rewards(sources, tuple(entry.weight for entry in entries))
 
@@ -92,8 +95,8 @@ def _source(entry: RewardEntry, options: RewardSourceOptions, setting: Setting) 
         return _service(entry, options)
     if entry.kind == "function":
         if isinstance(entry.source, str):
-            return RewardFunction(entry.name, function_of(entry.source), entry.source)
-        return RewardFunction(entry.name, cast(Function, entry.source), entry.name)
+            return RewardFunction(entry.name, of_groups(function_of(entry.source), entry.source), entry.source)
+        return RewardFunction(entry.name, of_groups(cast(Function, entry.source), entry.name), entry.name)
     return reward_model(entry, setting)
 
 

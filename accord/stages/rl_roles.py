@@ -18,11 +18,12 @@ from accord.models.critic import Critic, from_policy, from_reward_model, on_poli
 from accord.models.identity import Unidentified, content
 from accord.models.load import check_vocabulary
 from accord.models.logprobs import LanguageModel
-from accord.models.roles import seen_as
+from accord.models.roles import role_of, seen_as
 from accord.models.scorer import is_scorer, load_scorer
 from accord.models.shared import critic_on_base, keep_reference
+from accord.models.shared_reward import Apart, reward_on_base
 from accord.stages.config import RlConfig
-from accord.stages.reward_model_source import Longest, RewardModel
+from accord.stages.reward_model_source import Longest, RewardModel, Share
 from accord.stages.reward_sources import Rewards, rewards_of
 from accord.stages.rl_prompts import Prompts
 from accord.stages.rl_rollouts import Roles
@@ -39,7 +40,9 @@ def roles_of(config: RlConfig, given: Given, begun: Begun, prompts: Prompts) -> 
     _seal(begun, reference)
     largest = max(begun.data.groups, key=lambda group: group.length)
     longest = Longest(prompts.of(largest.group), config.generations, config.rollout.max_new_tokens)
-    rewards = rewards_of(config.reward_sources, config.model, given, begun.place, longest=longest)
+    rewards = rewards_of(
+        config.reward_sources, config.model, given, begun.place, longest=longest, share=_on_base(begun.model)
+    )
     watched = _watched(config, begun, longest)
     return Roles(begun.model, reference, _critic(config, begun, rewards), rewards, watched)
 
@@ -57,6 +60,21 @@ def _reference(config: RlConfig, given: Given, begun: Begun) -> LanguageModel:
         keep_reference(model.network)
         return replace(model, network=seen_as(model.network, "reference"))
     return replace(model, network=copied(model.network, begun.weights.masters).eval())
+
+
+def _on_base(policy: LanguageModel) -> Share:
+    """Where the policy is an adapter: puts a reward model that is one beside it, if it can stand there."""
+
+    def share(name: str, base_model: str | None) -> PreTrainedModel | None:
+        found = reward_on_base(policy, name, base_model)
+        if isinstance(found, Apart):
+            say(f"note: the reward model {name} has base weights of its own: {found.why}")
+        if not isinstance(found, LanguageModel):
+            return None
+        say(f"the reward model {name} stands on the policy's base")
+        return found.network
+
+    return share
 
 
 def _seal(begun: Begun, reference: LanguageModel) -> None:
@@ -84,7 +102,7 @@ def _critic(config: RlConfig, begun: Begun, rewards: Rewards) -> Critic | None:
     if config.critic.critic == "trunk":
         return on_policy(begun.model)
     if config.critic.critic == "adapter":
-        return critic_on_base(begun.model, seed=config.train.seed)
+        return critic_on_base(begun.model, seed=config.train.seed, begin=_on_the_same_base(rewards))
     name = config.critic.critic_model or _first_model(rewards, begun)
     if name is not None:
         return from_reward_model(_trunk(name, config, begun))
@@ -93,6 +111,13 @@ def _critic(config: RlConfig, begun: Begun, rewards: Rewards) -> Critic | None:
         raise InputError(what, where="critic", fix="critic adapter or trunk, or name a reward model with critic_model")
     say("the critic begins as the policy with a head of zeros: no reward model of the same tokens scores the samples")
     return from_policy(begun.model)
+
+
+def _on_the_same_base(rewards: Rewards) -> LanguageModel | None:
+    """The reward model that is an adapter on the policy's base, if there is one; no classifier."""
+    models = [source.model for source in rewards.sources if isinstance(source, RewardModel)]
+    there = [one for one in models if role_of(one.network) == "reward" and one.network.config.num_labels == 1]
+    return there[0] if there else None
 
 
 def _first_model(rewards: Rewards, begun: Begun) -> str | None:

@@ -1,4 +1,4 @@
-"""The options of `accord dpo` that say which loss, and how the reference comes into it."""
+"""The options of `accord dpo` and `accord online-dpo` that say which loss, and how the reference comes into it."""
 
 from typing import ClassVar, Literal, Self
 
@@ -7,8 +7,8 @@ from pydantic import Field, JsonValue, model_validator
 from accord.stages.options import Options, ReferenceCache
 
 
-class PreferenceOptions(Options):
-    """How comparisons become a loss."""
+class LossOptions(Options):
+    """How comparisons become a loss, wherever they come from."""
 
     panel: ClassVar[str] = "Preference"
     loss_type: str | list[str | dict[str, JsonValue]] = Field(
@@ -19,7 +19,6 @@ class PreferenceOptions(Options):
     reference: str | None = Field(
         None, title="DIR_OR_NAME", description="The frozen reference model; not given: the starting model itself."
     )
-    reference_cache: ReferenceCache = "auto"
     beta: float | None = Field(
         None,
         gt=0,
@@ -47,11 +46,6 @@ class PreferenceOptions(Options):
     nll_weight: float = Field(
         0.0, ge=0, description="Weight of the chosen completion's mean negative log-likelihood (RPO); 0 = off."
     )
-    sync_reference: Literal["none", "soft", "hard"] = Field(
-        "none", description="Move the reference to the policy while training (TR-DPO): by sync_alpha, or wholly."
-    )
-    sync_steps: int = Field(512, ge=1, description="Move the reference every so many steps.")
-    sync_alpha: float = Field(0.6, gt=0, le=1, description="How far a soft reference moves to the policy.")
 
     @model_validator(mode="after")
     def losses_fit(self) -> Self:
@@ -59,3 +53,14 @@ class PreferenceOptions(Options):
 
         chosen_loss(self)
         return self
+
+
+class PreferenceOptions(LossOptions):
+    """The same of comparisons that are there before the first step, so that a reference can be computed before it."""
+
+    reference_cache: ReferenceCache = "auto"
+    sync_reference: Literal["none", "soft", "hard"] = Field(
+        "none", description="Move the reference to the policy while training (TR-DPO): by sync_alpha, or wholly."
+    )
+    sync_steps: int = Field(512, ge=1, description="Move the reference every so many steps.")
+    sync_alpha: float = Field(0.6, gt=0, le=1, description="How far a soft reference moves to the policy.")

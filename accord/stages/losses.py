@@ -21,7 +21,7 @@ from accord.training.preferences import Modifiers
 from accord.training.scores import Term
 
 if TYPE_CHECKING:
-    from accord.stages.loss_options import PreferenceOptions
+    from accord.stages.loss_options import LossOptions
 
 TABLES: dict[Kind, Mapping[str, Any]] = {
     "pairs": PAIR_LOSSES,
@@ -42,7 +42,7 @@ class ChosenLoss(NamedTuple):
         return any(term.row.needs_reference for term in self.terms)
 
 
-def chosen_loss(options: PreferenceOptions) -> ChosenLoss:
+def chosen_loss(options: LossOptions) -> ChosenLoss:
     """The loss that the options ask for. Conflict where they do not fit together."""
     asked = [_entry(entry) for entry in _listed(options.loss_type)]
     kinds = {kind_of(name) for name, _ in asked}
@@ -72,12 +72,12 @@ def kind_of(name: str) -> Kind:
     raise Conflict("loss_type", f"{name!r} is not one of the choices", fix)
 
 
-def names_of(options: PreferenceOptions) -> list[str]:
+def names_of(options: LossOptions) -> list[str]:
     """The losses that the options name, in their order."""
     return [_entry(entry)[0] for entry in _listed(options.loss_type)]
 
 
-def in_numbers(options: PreferenceOptions) -> list[dict[str, Any]]:
+def in_numbers(options: LossOptions) -> list[dict[str, Any]]:
     """Every term with its weight and its hyper-parameters as they are used, defaults of the tables filled in."""
     names = [*names_of(options), *(["sft"] if options.nll_weight else [])]
     terms = zip(names, chosen_loss(options).terms, strict=True)
@@ -110,7 +110,7 @@ def _entry(entry: str | dict[str, Any]) -> tuple[str, dict[str, float]]:
     return name, own
 
 
-def _term(row: Any, name: str, own: Mapping[str, float], options: PreferenceOptions, taken: set[str]) -> Term:
+def _term(row: Any, name: str, own: Mapping[str, float], options: LossOptions, taken: set[str]) -> Term:
     """taken: gets the options that this loss takes; what its entry says itself it does not take from them."""
     hyper = {}
     for key, default in hyperparameters(row.loss).items():
@@ -131,7 +131,7 @@ def _check_range(name: str, key: str, value: float) -> None:
         raise Conflict("label_smoothing", "0 makes exo_pair infinite", "give a small number such as 0.001")
 
 
-def _refuse_unused(options: PreferenceOptions, taken: set[str], asked: list[tuple[str, dict[str, float]]]) -> None:
+def _refuse_unused(options: LossOptions, taken: set[str], asked: list[tuple[str, dict[str, float]]]) -> None:
     for key in HYPERPARAMETERS:
         if getattr(options, key) is not None and key not in taken:
             names = ", ".join(name for name, _ in asked)
@@ -142,7 +142,7 @@ def _refuse_unused(options: PreferenceOptions, taken: set[str], asked: list[tupl
         raise Conflict("f_alpha_divergence_coef", f"not used by {options.f_divergence_type}", fix)
 
 
-def _modifiers(options: PreferenceOptions) -> Modifiers:
+def _modifiers(options: LossOptions) -> Modifiers:
     divergence: Callable[[Tensor], Tensor] | None = None
     if options.f_divergence_type != "reverse_kl":
         divergence = DIVERGENCES[options.f_divergence_type].score
@@ -151,7 +151,7 @@ def _modifiers(options: PreferenceOptions) -> Modifiers:
     return Modifiers(divergence, options.ld_alpha, options.use_weighting)
 
 
-def _check_modifiers(options: PreferenceOptions, chosen: ChosenLoss, names: list[str]) -> None:
+def _check_modifiers(options: LossOptions, chosen: ChosenLoss, names: list[str]) -> None:
     changed = [key for key in ("ld_alpha", "use_weighting", "f_divergence_type") if _changed(options, key)]
     for key in changed:
         _only_pairs(key, chosen.kind)
@@ -162,10 +162,11 @@ def _check_modifiers(options: PreferenceOptions, chosen: ChosenLoss, names: list
     for key in ("reference", "sync_reference", "ld_alpha", "f_divergence_type"):
         if _changed(options, key) and not chosen.needs_reference:
             raise Conflict(key, f"not used, as {', '.join(names)} has no reference", "leave it out")
+    moves = getattr(options, "sync_reference", "none")  # accord online-dpo has no such option
     for key in ("sync_steps", "sync_alpha"):
-        if _changed(options, key) and options.sync_reference == "none":
+        if _changed(options, key) and moves == "none":
             raise Conflict(key, "not used, as the reference does not move", "give sync_reference soft or hard")
-    if _changed(options, "sync_alpha") and options.sync_reference == "hard":
+    if _changed(options, "sync_alpha") and moves == "hard":
         raise Conflict("sync_alpha", "not used, as a hard reference moves wholly", "leave it out, or move it softly")
 
 
@@ -176,8 +177,9 @@ def _check_divergence(names: list[str]) -> None:
             raise Conflict("f_divergence_type", f"{name} does not take one", f"losses that do: {able}")
 
 
-def _changed(options: PreferenceOptions, key: str) -> bool:
-    return bool(getattr(options, key) != type(options).model_fields[key].default)
+def _changed(options: LossOptions, key: str) -> bool:
+    field = type(options).model_fields.get(key)
+    return field is not None and getattr(options, key) != field.default
 
 
 def _only_pairs(key: str, kind: Kind) -> None:

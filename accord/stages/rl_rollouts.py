@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from accord.data.batches import Batch
@@ -22,7 +22,7 @@ from accord.records import Group
 from accord.stages.reward_sources import Rewarded, Rewards
 from accord.stages.rl_prompts import Prompts, answered, sampled_text
 from accord.stages.rl_rounds import Clock
-from accord.training.rollout import Rollout, Samples, Tokens, sampled_group, summed, swept
+from accord.training.rollout import Read, Rollout, Samples, Tokens, sampled_group, summed, swept
 from accord.training.shaping import Round, Settings, Shaping, Spread, advantages
 from accord.training.step import mixed
 
@@ -49,6 +49,19 @@ class Roles(NamedTuple):
     critic: Critic | None
     rewards: Rewards
     watched: Rewards | None  # what scores, too, and is not learnt from
+
+
+class Written(NamedTuple):
+    """Samples of some prompts, and what they say."""
+
+    groups: tuple[TokenGroup, ...]
+    texts: tuple[Group, ...]
+    samples: list[Sampled]
+
+    @property
+    def ended(self) -> Tensor:
+        """(C,) bool."""
+        return torch.tensor([one.ended for one in self.samples])
 
 
 class Made(NamedTuple):
@@ -80,6 +93,46 @@ class Controls(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Writer:
+    """Samples of the policy as tokens and as texts. tell: as Maker's."""
+
+    policy: LanguageModel
+    sampling: Sampling
+    prompts: Prompts
+    tokenizer: PreTrainedTokenizerBase
+    tell: Callable[[str, int, int], None]
+
+    def write(self, prompts: Sequence[TokenGroup], draw: int) -> Written:
+        """draw: says which random streams are drawn from, besides the seed of the run."""
+        how, total, done = self.sampling, len(prompts) * self.sampling.each, 0
+
+        def advance(samples: int, tokens: int) -> None:
+            nonlocal done
+            done += samples
+            self.tell("sampling", done, total)
+
+        found = sample(
+            self.policy,
+            [group.prompt for group in prompts],
+            count=how.each,
+            max_new_tokens=how.max_new_tokens,
+            ends=how.ends,
+            seed=mixed(how.seed, draw),
+            drawing=Drawing(how.temperature),
+            stop=how.stop,
+            max_rows=how.rows,
+            advance=advance,
+        )
+        groups = tuple(sampled_group(p, [one.ids for one in s]) for p, s in zip(prompts, found, strict=True))
+        return Written(groups, tuple(map(self._texts, groups)), [one for several in found for one in several])
+
+    def _texts(self, group: TokenGroup) -> Group:
+        how = self.sampling
+        said = [sampled_text(self.tokenizer, group.prompt, one.ids, how.ends, how.stop) for one in group.completions]
+        return answered(self.prompts.of(group.group), said)
+
+
+@dataclass(frozen=True)
 class Maker:
     """Makes rounds: everything it needs, and no state."""
 
@@ -96,38 +149,14 @@ class Maker:
 
     def sampled(self, prompts: Sequence[TokenGroup], draw: int, clock: Clock) -> Made:
         """draw: says which random streams are drawn from, besides the seed of the run."""
-        how, total, done = self.sampling, len(prompts) * self.sampling.each, 0
-
-        def advance(samples: int, tokens: int) -> None:
-            nonlocal done
-            done += samples
-            self.tell("sampling", done, total)
-
+        writer = Writer(self.roles.policy, self.sampling, self.prompts, self.tokenizer, self.tell)
         with clock("sampling"):
-            found = sample(
-                self.roles.policy,
-                [group.prompt for group in prompts],
-                count=how.each,
-                max_new_tokens=how.max_new_tokens,
-                ends=how.ends,
-                seed=mixed(how.seed, draw),
-                drawing=Drawing(how.temperature),
-                stop=how.stop,
-                max_rows=how.rows,
-                advance=advance,
-            )
-        groups = tuple(sampled_group(p, [one.ids for one in s]) for p, s in zip(prompts, found, strict=True))
-        texts = tuple(self._texts(group) for group in groups)
-        self.tell("scoring", 0, total)
+            groups, texts, samples = writer.write(prompts, draw)
+        self.tell("scoring", 0, len(samples))
         with clock("scoring"):
             rewarded = self.roles.rewards.of(texts)
             watched = self.roles.watched.of(texts).by_source if self.roles.watched else {}
-        return Made(groups, texts, [one for several in found for one in several], rewarded, watched)
-
-    def _texts(self, group: TokenGroup) -> Group:
-        how = self.sampling
-        said = [sampled_text(self.tokenizer, group.prompt, one.ids, how.ends, how.stop) for one in group.completions]
-        return answered(self.prompts.of(group.group), said)
+        return Made(groups, texts, samples, rewarded, watched)
 
     def rollout(self, made: Made, controls: Controls, clock: Clock) -> tuple[Rollout, Figures]:
         """What is learnt from, and what it shows."""
@@ -154,18 +183,10 @@ class Maker:
         """(N,) each: old log-probabilities, entropies, those of the reference, values; by the engine that trains."""
         roles, temperature = self.roles, self.sampling.temperature
         trunk = roles.critic.head if roles.critic and roles.critic.model is None else None
-
-        def policy(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
-            made = logprobs(model, batch, temperature=temperature, want=("figures",), head=trunk)
-            assert made.token.entropy is not None
-            value = (made.value,) if made.value is not None else ()
-            return (made.token.token, made.token.entropy.clamp(min=0), *value)
-
-        def reference(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
-            return (logprobs(model, batch, temperature=temperature).token.token,)
-
-        old, entropy, *on_trunk = swept(roles.policy, self.cut(roles.policy, groups), ranges, policy)
-        (ref,) = swept(roles.reference, self.cut(roles.reference, groups), ranges, reference)
+        old, entropy, *on_trunk = swept(
+            roles.policy, self.cut(roles.policy, groups), ranges, with_entropy(temperature, trunk)
+        )
+        (ref,) = swept(roles.reference, self.cut(roles.reference, groups), ranges, log_probabilities(temperature))
         if on_trunk:
             return old, entropy, ref, on_trunk[0]
         return old, entropy, ref, self._values(groups, ranges)
@@ -180,6 +201,27 @@ class Maker:
 
         (found,) = swept(critic.model, self.cut(critic.model, groups), ranges, read)
         return found
+
+
+def log_probabilities(temperature: float) -> Read:
+    """Of each token, in nats."""
+
+    def read(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
+        return (logprobs(model, batch, temperature=temperature).token.token,)
+
+    return read
+
+
+def with_entropy(temperature: float, trunk: nn.Linear | None = None) -> Read:
+    """Also the entropy of what each token was drawn from. trunk: a head, and what it says of the state before each."""
+
+    def read(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
+        made = logprobs(model, batch, temperature=temperature, want=("figures",), head=trunk)
+        assert made.token.entropy is not None
+        value = (made.value,) if made.value is not None else ()
+        return (made.token.token, made.token.entropy.clamp(min=0), *value)
+
+    return read
 
 
 class Figures(NamedTuple):

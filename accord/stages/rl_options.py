@@ -7,25 +7,18 @@ from pydantic import Field, JsonValue, model_validator
 from accord.stages.options import Conflict, Options
 from accord.stages.rl_names import Algorithm
 
+KL_HORIZON = 10_000  # samples
 
-class RolloutOptions(Options):
-    """A round of sampling: batch_size x num_mini_batches prompts, num_generations samples of each."""
+
+class RoundOptions(Options):
+    """How a round of samples is made: batch_size x num_mini_batches prompts."""
 
     panel: ClassVar[str] = "Rollout"
-    num_generations: int | None = Field(
-        None, ge=1, le=4096, description="Samples of each prompt; not given: as the algorithm's own command has it."
-    )
     max_new_tokens: int = Field(128, ge=1, description="The most tokens of a sample; longer ones are cut.")
     temperature: float = Field(
         1.0, gt=0, le=100, description="Of the sampling, and of all log-probabilities of the run."
     )
     stop: list[str] = Field([], title="TEXT", description="Texts that end a sample, besides EOS.")
-    num_ppo_epochs: int | None = Field(
-        None,
-        ge=1,
-        le=1000,
-        description="How often each round of samples is learnt from; not given: as for the samples.",
-    )
     num_mini_batches: int = Field(1, ge=1, description="Optimiser steps that a pass over a round of samples takes.")
     sample_rows: int = Field(256, ge=1, description="Samples that are made at the same time: bounds the memory.")
     sample_steps: int = Field(
@@ -33,8 +26,22 @@ class RolloutOptions(Options):
     )
 
 
-class ShapingOptions(Options):
-    """What becomes of a reward before the policy learns from it."""
+class RolloutOptions(RoundOptions):
+    """A round of sampling: batch_size x num_mini_batches prompts, num_generations samples of each."""
+
+    num_generations: int | None = Field(
+        None, ge=1, le=4096, description="Samples of each prompt; not given: as the algorithm's own command has it."
+    )
+    num_ppo_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="How often each round of samples is learnt from; not given: as for the samples.",
+    )
+
+
+class EndOptions(Options):
+    """What becomes of the reward of a sample that did not come to its end."""
 
     panel: ClassVar[str] = "Rewards"
     missing_eos: Literal["score", "subtract", "replace", "mask"] = Field(
@@ -44,16 +51,6 @@ class ShapingOptions(Options):
     )
     missing_eos_penalty: float | None = Field(
         None, ge=0, le=1e6, description="What missing_eos subtract and replace take away [1]."
-    )
-    reward_scaling: Literal["none", "running"] = Field(
-        "none", description="Divide rewards by the standard deviation of all rewards so far."
-    )
-    reward_clip: float | None = Field(None, gt=0, description="Keep rewards within plus and minus this.")
-    whiten_rewards: bool = Field(
-        False, description="PPO: scale the rewards of all tokens of a round to a spread of 1; their mean stays."
-    )
-    whiten_advantages: bool | None = Field(
-        None, description="Advantages of all tokens of a round to mean 0 and variance 1; not given: PPO does."
     )
 
     @property
@@ -67,6 +64,21 @@ class ShapingOptions(Options):
             what = f"would not be used, as missing_eos is {self.missing_eos}"
             raise Conflict("missing_eos_penalty", what, "give missing_eos subtract or replace too, or leave it out")
         return self
+
+
+class ShapingOptions(EndOptions):
+    """What becomes of a reward before the policy learns from it."""
+
+    reward_scaling: Literal["none", "running"] = Field(
+        "none", description="Divide rewards by the standard deviation of all rewards so far."
+    )
+    reward_clip: float | None = Field(None, gt=0, description="Keep rewards within plus and minus this.")
+    whiten_rewards: bool = Field(
+        False, description="PPO: scale the rewards of all tokens of a round to a spread of 1; their mean stays."
+    )
+    whiten_advantages: bool | None = Field(
+        None, description="Advantages of all tokens of a round to mean 0 and variance 1; not given: PPO does."
+    )
 
 
 class PolicyOptions(Options):
@@ -190,3 +202,10 @@ class WatchOptions(Options):
         description="A second scorer, in the forms of reward: what it says of the samples is shown, and a warning "
         "given where it falls while the reward rises.",
     )
+
+
+def check_room(longest: int | None, new: int) -> None:
+    """Conflict where samples of `new` tokens leave no room for a prompt."""
+    if longest is not None and new >= longest:
+        what = f"{new}, which leaves no room for a prompt in max_length {longest}"
+        raise Conflict("max_new_tokens", what, "a larger max_length, or fewer new tokens")

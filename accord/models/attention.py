@@ -115,7 +115,7 @@ def segment_attention(
 ) -> tuple[Tensor, None]:
     """(1, H, T, d) queries, (1, H_kv, T, d) keys and values -> (1, T, H, d). s_aux: (H,) attention sinks."""
     if segments is None and (softcap is not None or s_aux is not None):
-        spelled = _Attend(dropout, scaling, softcap, None, False, s_aux)(query, key, value, attention_mask)
+        spelled = Attend(dropout, scaling, softcap, None, False, s_aux)(query, key, value, attention_mask)
         return spelled.transpose(1, 2).contiguous(), None
     if segments is None:
         return sdpa_attention_forward(
@@ -134,12 +134,12 @@ def segment_attention(
     if query.device.type == "cpu" and precision != torch.float32:
         # On CPUs the fused kernel is faster in float32, and in bf16 it keeps memory for every new length.
         query, key, value = query.float(), key.float(), value.float()
-    attend = _Attend(dropout, scaling, softcap, sliding_window, query.shape[1] != key.shape[1], s_aux)
+    attend = Attend(dropout, scaling, softcap, sliding_window, query.shape[1] != key.shape[1], s_aux)
     joined = _one_by_one(attend, segments, query, key, value).to(precision)
     return joined.transpose(1, 2).contiguous(), None
 
 
-def _one_by_one(attend: _Attend, segments: Segments, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _one_by_one(attend: Attend, segments: Segments, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(1, H, T, d) of every family in turn."""
     lengths = [family.length for family in segments.families]
     parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), segments.families, strict=True)
@@ -153,7 +153,7 @@ def _fused(
     """The one kernel for layers of this shape (H, H_kv, d), where it agrees with the loop."""
 
     def loop(row: Sequence[Segment], window: int | None, *tensors: Tensor) -> Tensor:
-        attend = _Attend(0.0, scaling, softcap, window, shape[0] != shape[1])
+        attend = Attend(0.0, scaling, softcap, window, shape[0] != shape[1])
         return _one_by_one(attend, Segments(row, device), *tensors)
 
     def fused(row: Sequence[Segment], window: int | None, *tensors: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def _fused(
     return flex.compiled() if flex.agree(fused, loop, device, dtype, shape) else None
 
 
-class _Attend(NamedTuple):
+class Attend(NamedTuple):
     """The options of one layer's attention."""
 
     dropout: float
@@ -205,7 +205,7 @@ class _Attend(NamedTuple):
         return torch.dropout(weights, self.dropout, self.dropout > 0) @ v
 
 
-def _family(attend: _Attend, segments: Segments, family: Family, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+def _family(attend: Attend, segments: Segments, family: Family, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
     longest = family.root + max(family.branches, default=0)
     window = attend.window if attend.window and attend.window < longest else None
     if not family.branches and window is None:
@@ -225,10 +225,10 @@ def _family(attend: _Attend, segments: Segments, family: Family, q: Tensor, k: T
     return outputs
 
 
-def _no_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+def no_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     """The masks of stock scaled-dot-product attention; they only serve calls without segments."""
     return sdpa_mask(*args, **kwargs)
 
 
 AttentionInterface.register(NAME, segment_attention)
-AttentionMaskInterface.register(NAME, _no_mask)
+AttentionMaskInterface.register(NAME, no_mask)

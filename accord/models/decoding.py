@@ -6,11 +6,13 @@ Shapes: P prompts, N rows, T tokens, D as in accord.models.next_token.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from accord.data.encode import Ids
 from accord.models.next_token import Reader
@@ -33,12 +35,17 @@ Begin = Callable[[Reader, Sequence[Ids], Tensor], tuple[Decoding, Tensor]]
 
 
 class Way(NamedTuple):
-    """One way to decode. equal: prompts that begin together must be of one length. at_once: one pass reads them."""
+    """One way to decode.
+
+    equal: prompts that begin together must be of one length. at_once: one pass reads them. within: the network must be
+    so while rows are decoded.
+    """
 
     name: str
     begin: Begin
     equal: bool = False
     at_once: bool = True
+    within: Callable[[PreTrainedModel], AbstractContextManager[object]] = nullcontext
 
 
 def padded(prompts: Sequence[Ids], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:

@@ -54,10 +54,12 @@ def sample(
         ask = reader(model)
         way = way_of(model, ask, prompts) if order else None
         while way and order:
-            rows = _rows(ask, way, [wanted[i] for i in order[:max_rows]])
-            for i, one in zip(order[:rows], together(ask, way, [wanted[i] for i in order[:rows]], rules), strict=True):
+            count_now = _rows(ask, way, [wanted[i] for i in order[:max_rows]])
+            now, order = order[:count_now], order[count_now:]
+            with way.within(model.network):
+                samples = together(ask, way, [wanted[i] for i in now], rules)
+            for i, one in zip(now, samples, strict=True):
                 made[i] = one
-            order = order[rows:]
     return [made[start : start + count] for start in range(0, len(made), count)]
 
 

@@ -20,7 +20,7 @@ from accord.models.streams import Streams
 from accord.models.written import Lines, Sampled, Written
 
 LEAVE = 8  # rows at their end leave the batch when they are one in so many
-DRAWN = 1 << 22  # numbers: logits that are made and drawn from at a time
+DRAWN = 1 << 23  # numbers: logits that are made and drawn from at a time
 
 
 class Wanted(NamedTuple):

@@ -15,6 +15,7 @@ from accord.data.encode import Ids
 from accord.models.attention import NotImplementedByNetwork
 from accord.models.decode_cache import begin_equal, begin_padded
 from accord.models.decode_encoder import begin_beside, begin_beside_whole
+from accord.models.decode_shared import attending, begin_shared
 from accord.models.decode_whole import begin_whole
 from accord.models.decoding import Way
 from accord.models.layout import ROUNDING, stock_logprobs
@@ -22,7 +23,12 @@ from accord.models.logprobs import LanguageModel
 from accord.models.next_token import Reader
 from accord.records import Group
 
-DECODERS = (Way("padded", begin_padded), Way("equal", begin_equal, equal=True), Way("whole", begin_whole))
+DECODERS = (
+    Way("shared", begin_shared, at_once=False, within=attending),
+    Way("padded", begin_padded),
+    Way("equal", begin_equal, equal=True),
+    Way("whole", begin_whole),
+)
 ENCODED = (Way("beside", begin_beside), Way("beside, whole", begin_beside_whole))
 TRIED = 256  # tokens of the prompt that is tried
 FORCED = 6  # tokens that are decoded behind it
@@ -51,7 +57,8 @@ def _exact(model: LanguageModel, reader: Reader, way: Way, prompt: Ids) -> bool:
     forced = [np.resize(np.roll(prompt, shift), FORCED) for shift in range(3)]
     rows = [(prompt, forced[0]), (prompt, forced[1]), (other, forced[2])]
     try:
-        found = _decoded(reader, way, [prompt, other], forced)
+        with way.within(model.network):
+            found = _decoded(reader, way, [prompt, other], forced)
     except (NotImplementedByNetwork, TypeError, ValueError, RuntimeError, AttributeError, IndexError):
         return False  # a state of a kind that nobody thought of
     truth = torch.stack([stock_logprobs(model, _group(*row)) for row in rows])

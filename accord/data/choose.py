@@ -92,9 +92,14 @@ def demonstration(group: Group) -> Group:
 
 def best(group: Judged) -> int:
     """The place of the best completion: most wins less losses over all judgements, of equals the first."""
-    orders = [goodness for judgement in group.judgements if (goodness := standing(judgement))]
-    wins = [sum(_wins(goodness, i) for goodness in orders) for i in range(len(group.same))]
+    wins = _all_wins(group)
     return wins.index(max(wins))
+
+
+def worst(group: Judged) -> int:
+    """The place of the worst completion: fewest wins less losses over all judgements, of equals the first."""
+    wins = _all_wins(group)
+    return wins.index(min(wins))
 
 
 def document(group: Group) -> Group:
@@ -124,6 +129,12 @@ def _sides(judgement: Judgement) -> dict[int, bool]:
     mean = math.fsum(goodness) / len(goodness)
     rounding = 1e-9 * max(map(abs, goodness))  # the mean of 0.1, 0.2 and 0.3 is not 0.2 to the last bit
     return {place: value > mean for place, value in enumerate(goodness) if abs(value - mean) > rounding}
+
+
+def _all_wins(group: Judged) -> list[int]:
+    """(K,) wins less losses of each completion, over all judgements."""
+    orders = [goodness for judgement in group.judgements if (goodness := standing(judgement))]
+    return [sum(_wins(goodness, i) for goodness in orders) for i in range(len(group.same))]
 
 
 def _wins(goodness: Sequence[float], i: int) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from accord.data.batches import Batch
 from accord.data.dialogue import TokenGroup
 from accord.data.findings import Stage
 from accord.data.mismatch import mismatched
@@ -14,17 +13,15 @@ from accord.stages.config import DpoConfig
 from accord.stages.course import course_of
 from accord.stages.dry import carry_out
 from accord.stages.intake import Intake, fitting
+from accord.stages.loss_objective import has_neutral, objective_of
 from accord.stages.losses import ChosenLoss, chosen_loss
 from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.reference import other_model, reference_of
 from accord.stages.session import Begun, Session, begin
 from accord.stages.setup import Given, context
-from accord.training.labels import LabelObjective
 from accord.training.moving import MovingReference
 from accord.training.objectives import Objective
-from accord.training.preferences import PairObjective
-from accord.training.rankings import RankingObjective
 from accord.training.scores import Reference
 
 
@@ -52,7 +49,7 @@ def run(config: DpoConfig, given: Given) -> Result | None:
 
 def _borrowed(config: DpoConfig, given: Given, loss: ChosenLoss, begun: Begun) -> list[TokenGroup]:
     """Every group's prompt with completions of another, where the loss wants them: held-out ones among themselves."""
-    if loss.kind != "labels" or not loss.terms[0].row.mismatched:
+    if not has_neutral(loss):
         return []
     groups, limits = begun.data.groups, (config.data.max_length, context(config.model, given))
     longest = min(limit for limit in limits if limit is not None)
@@ -99,13 +96,4 @@ def _held_objective(
 def _objective(
     loss: ChosenLoss, reference: Reference | None, begun: Begun, borrowed: Sequence[TokenGroup]
 ) -> Objective:
-    if loss.kind == "pairs":
-        return PairObjective(loss.terms, reference, loss.modifiers)
-    if loss.kind == "rankings":
-        return RankingObjective(loss.terms[0], reference)
-    groups = [*begun.data.groups, *borrowed]
-
-    def others(places: Sequence[int]) -> Iterator[Batch]:
-        return begun.cut(groups, [len(begun.data.groups) + place for place in places])
-
-    return LabelObjective(loss.terms[0], reference, others if borrowed else None)
+    return objective_of(loss, reference, begun.data.groups, borrowed, begun.cut)

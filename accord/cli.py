@@ -38,9 +38,12 @@ SPELLING = (
     "Options are spelt with underscores or hyphens and with a space or =; true may be left out (--dry_run). What the "
     "command line gives wins over the file of --config, whose keys are the options without --."
 )
-TRL_WORKS = " The names and values of trl sft, dpo, kto and reward work, too: docs/from_trl.md says which, and why not."
+TRL_WORKS = (
+    " The names and values of trl sft, dpo, kto, reward, grpo and rloo work, too: docs/from_trl.md says which, and "
+    "why not."
+)
 ALIAS = "trl"  # the hidden option that carries them past Typer, as NAME=VALUE
-SEVERAL = ("loss_weights",)  # takes several words on TRL's command line, and is no option of ours
+SEVERAL = ("loss_weights", "reward_funcs", "reward_clip_range")  # several words each in TRL, and no options of ours
 OF_EVERY_STAGE = (
     "Training",
     "Adapter",
@@ -175,10 +178,10 @@ def _options(words: Sequence[str], command: Command) -> Iterator[str]:
 def _of_trl(key: str, known: Mapping[str, Leaf]) -> tuple[str, bool]:
     """The name that TRL knows this by, and whether it is said to be false, as by --no_bf16."""
     if "batch_size" in known:
-        if is_trl(key):
+        if is_trl(key, known):
             return key, False
         positive = key.removeprefix("no_")
-        if positive != key and is_trl(positive) and is_flag(positive):
+        if positive != key and is_trl(positive, known) and is_flag(positive, known):
             return positive, True
     raise unknown(key, ("config", *known), f"--{key}")
 
@@ -196,7 +199,7 @@ def _value(key: str, known: Mapping[str, Leaf], rest: list[str]) -> str:
 
 def _bare(key: str, known: Mapping[str, Leaf]) -> str:
     """What an option without a value means."""
-    if bool in known[key].types if key in known else key != "config" and is_flag(key):
+    if bool in known[key].types if key in known else key != "config" and is_flag(key, known):
         return "true"
     kind = known[key].kind if key in known else "a YAML file" if key == "config" else "one"
     raise InputError("has no value", where=f"--{key}", fix=f"give {kind}, after = if it begins with --")

@@ -6,11 +6,12 @@ Each takes those that are given, and gives our options instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from accord.errors import InputError
 from accord.stages.flat_yaml import Given
+from accord.stages.leaves import Leaf
 
 Options = dict[str, Given]  # by name
 
@@ -46,7 +47,7 @@ class Rest(NamedTuple):
     """What else is given, for options that are decided together."""
 
     told: Options
-    ours: set[str]
+    ours: Mapping[str, Leaf]
     where: str
     notes: list[str]
 
@@ -55,7 +56,8 @@ class Rest(NamedTuple):
         return refusal(name, given, self.where, why, fix)
 
 
-def _whole(name: str, given: Given, rest: Rest) -> int:
+def whole(name: str, given: Given, rest: Rest) -> int:
+    """A number of things. InputError where it is none."""
     try:
         number = int(str(given.value))
     except ValueError:
@@ -68,7 +70,7 @@ def _whole(name: str, given: Given, rest: Rest) -> int:
 
 def _batch(found: Options, rest: Rest) -> Options:
     """One step's groups: those of a pass on a device, the passes that are added up, and the processes."""
-    numbers = {name: _whole(name, given, rest) for name, given in found.items()}
+    numbers = {name: whole(name, given, rest) for name, given in found.items()}
     per_pass, passes = numbers.get("per_device_train_batch_size", 8), numbers.get("gradient_accumulation_steps", 1)
     name, given = next(iter(found.items()))
     count = per_pass * passes * int(os.environ.get("WORLD_SIZE", "1"))
@@ -166,7 +168,7 @@ def _loss(found: Options, rest: Rest) -> Options:
     if "loss_type" not in found:
         raise rest.refuse("loss_weights", found["loss_weights"], "there is no list of losses", "give loss_type too")
     given, weights = found["loss_type"], found.get("loss_weights")
-    names = _items(given.value)
+    names = items(given.value)
     if "loss_type" not in rest.ours:
         if [word(name) for name in names] != ["nll"]:
             raise rest.refuse("loss_type", given, "this stage has one loss, the likelihood", "leave it out")
@@ -174,23 +176,25 @@ def _loss(found: Options, rest: Rest) -> Options:
     ours = len(names) > 1 or not isinstance(given.value, list) or any(isinstance(name, dict) for name in names)
     if weights is None and ours:
         return {"loss_type": given}
-    shares = ["1"] * len(names) if weights is None or word(weights.value) == "none" else _items(weights.value)
+    shares = ["1"] * len(names) if weights is None or word(weights.value) == "none" else items(weights.value)
     if len(shares) != len(names):
         what = f"{len(shares)} weights for {len(names)} losses"
         raise InputError(what, where=(weights or given).at("loss_weights", rest.where), fix="one weight a loss")
     if len(names) == 1 and word(shares[0]) == "1":
         return {"loss_type": given._replace(value=names[0])}
-    mixed = [{"name": name, "weight": _number(share)} for name, share in zip(names, shares, strict=True)]
+    mixed = [{"name": name, "weight": number(share)} for name, share in zip(names, shares, strict=True)]
     return {"loss_type": given._replace(value=mixed)}
 
 
-def _items(value: object) -> list[object]:
+def items(value: object) -> list[object]:
+    """Of a list as YAML, JSON or commas give it."""
     if isinstance(value, list):
         return list(value)
     return [item.strip(" \"'") for item in str(value).strip("[] ").split(",")]
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
+    """As a float, where it is one."""
     try:
         return float(str(value))
     except ValueError:
@@ -199,7 +203,7 @@ def _number(value: object) -> object:
 
 def _warmup(found: Options, rest: Rest) -> Options:
     (given,) = found.values()
-    share = _number(given.value)
+    share = number(given.value)
     if not isinstance(share, float) or not 0 <= share < 1:
         raise rest.refuse("warmup_ratio", given, "it is a fraction of all steps", "at least 0 and below 1")
     return {"warmup_steps": Given(str(share), given.place, "warmup_ratio")}

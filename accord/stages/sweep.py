@@ -89,7 +89,7 @@ def plan(file: str) -> Sweep:
         raise InputError("required, and one folder", where=f"{file}: output_dir", fix="the folder of the whole sweep")
     told: set[str] = set()
     configs = [_config(command, combination, told) for combination in _combinations(given, axes)]
-    order = [target_of(key) for key in axes]
+    order = [target_of(key, leaves(COMMANDS[command].config)) for key in axes]
     return Sweep(command, Path(folder), _named(configs, order, Path(folder), file))
 
 

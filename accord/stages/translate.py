@@ -1,18 +1,23 @@
 """Options as TRL spells them -> as we do, before anything is checked: errors still name what somebody typed.
 
-What is decided by several of TRL's options together is in `accord.stages.jointly`, all else in `accord.stages.aliases`.
+What is decided by several of TRL's options together is in `accord.stages.jointly`, all else in `accord.stages.aliases`;
+for the commands of reinforcement learning in `accord.stages.rl_jointly` and `accord.stages.rl_aliases` before these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from accord.errors import InputError
-from accord.stages.aliases import ANY, LEFT_OUT, OLD, ROWS, Joined, Renamed, Same, Settled
+from accord.stages.aliases import ANY, LEFT_OUT, OLD, ROWS, Joined, Renamed, Row, Same, Settled
 from accord.stages.flat_yaml import Given
-from accord.stages.jointly import JOINTLY, Options, Rest, refusal, word
+from accord.stages.jointly import JOINTLY, Join, Options, Rest, refusal, word
 from accord.stages.leaves import Leaf
+from accord.stages.rl_aliases import RL_ROWS
+from accord.stages.rl_jointly import RL_JOINTLY
+
+OF_RL = "kl_coef"  # an option of the commands that learn from rewards, and of no other
 
 
 class Translated(NamedTuple):
@@ -22,41 +27,53 @@ class Translated(NamedTuple):
     notes: list[str]
 
 
-def translate(given: Mapping[str, Given], known: Iterable[str], where: str) -> Translated:
+def translate(given: Mapping[str, Given], known: Mapping[str, Leaf], where: str) -> Translated:
     """Of a stage that trains (others have no options of TRL's). known: its options; where: as for `load`.
 
     Raises InputError for a value that has no counterpart, and for one option that is given in two spellings.
     """
-    ours = set(known)
-    if "batch_size" not in ours:
+    if "batch_size" not in known:
         return Translated(dict(given), [])
-    told = _without_overruled(given)
-    _refuse_twice(told, where)
+    told = _without_overruled(given, known)
+    _refuse_twice(told, known, where)
     notes: list[str] = []
-    for names, join in JOINTLY:
+    for names, join in _joins(known):
         if found := {name: told.pop(name) for name in names if name in told}:
-            told |= join(found, Rest(told, ours, where, notes))
+            told |= join(found, Rest(told, known, where, notes))
     result: Options = {}
     for name, value in told.items():
-        result |= _single(name, value, where, notes)
+        result |= _single(name, value, rows_of(known).get(name), where, notes)
     return Translated(result, notes)
 
 
-def is_trl(name: str) -> bool:
+def rows_of(known: Collection[str]) -> Mapping[str, Row]:
+    """What becomes of TRL's options in a stage with these options of ours."""
+    return {**ROWS, **RL_ROWS} if OF_RL in known else ROWS
+
+
+def _joins(known: Collection[str]) -> Iterator[tuple[tuple[str, ...], Join]]:
+    decided: set[str] = set()
+    if OF_RL in known:
+        yield from RL_JOINTLY
+        decided = {name for names, _ in RL_JOINTLY for name in names}
+    yield from ((names, join) for names, join in JOINTLY if not decided & set(names))
+
+
+def is_trl(name: str, known: Collection[str]) -> bool:
     """Whether TRL has, or had, an option of this name."""
-    return name in ROWS
+    return name in rows_of(known)
 
 
 def takes_list(name: str, known: Mapping[str, Leaf]) -> bool:
     """Whether the option of this name, ours or TRL's, takes a list itself."""
-    leaf = known.get(target_of(name))
-    row = ROWS.get(name)
+    leaf = known.get(target_of(name, known))
+    row = rows_of(known).get(name)
     return (leaf is not None and leaf.is_list) or (row is not None and isinstance(row.default, list))
 
 
-def is_flag(name: str) -> bool:
+def is_flag(name: str, known: Collection[str]) -> bool:
     """Whether the option may stand without a value on TRL's command line, meaning true."""
-    row = ROWS[name]
+    row = rows_of(known)[name]
     values = row.values if isinstance(row, Same | Renamed) else {}
     takes = row.takes if isinstance(row, Settled) else ()
     return isinstance(row.default, bool) or "true" in values or True in takes or False in takes or name in BARE
@@ -65,8 +82,7 @@ def is_flag(name: str) -> bool:
 BARE = ("bf16", "activation_checkpointing", "disable_tqdm")
 
 
-def _single(name: str, given: Given, where: str, notes: list[str]) -> Options:
-    row = ROWS.get(name)
+def _single(name: str, given: Given, row: Row | None, where: str, notes: list[str]) -> Options:
     if row is None or isinstance(row, Joined):
         return {name: given}
     if isinstance(row, Settled):
@@ -87,38 +103,38 @@ def _single(name: str, given: Given, where: str, notes: list[str]) -> Options:
     return {target: Given(value, given.place, given.spelling or name)}
 
 
-def target_of(name: str) -> str:
+def target_of(name: str, known: Collection[str]) -> str:
     """Our option that a name decides; the name itself where TRL has none like it."""
-    row = ROWS.get(name)
+    row = rows_of(known).get(name)
     return row.to if isinstance(row, Renamed | Joined) else name
 
 
-def _without_overruled(given: Mapping[str, Given]) -> Options:
+def _without_overruled(given: Mapping[str, Given], known: Collection[str]) -> Options:
     """Arguments win over the file, also where they spell an option differently."""
-    typed = {target_of(name): name for name, value in given.items() if not value.place}
+    typed = {target_of(name, known): name for name, value in given.items() if not value.place}
 
     def overruled(name: str, value: Given) -> bool:
-        other = typed.get(target_of(name))
-        return bool(value.place) and other is not None and other != name and not _together(name, other)
+        other = typed.get(target_of(name, known))
+        return bool(value.place) and other is not None and other != name and not _together(name, other, known)
 
     return {name: value for name, value in given.items() if not overruled(name, value)}
 
 
-def _refuse_twice(given: Mapping[str, Given], where: str) -> None:
+def _refuse_twice(given: Mapping[str, Given], known: Collection[str], where: str) -> None:
     before: dict[str, list[str]] = {}
     for name, value in given.items():
-        others = before.setdefault(target_of(name), [])
+        others = before.setdefault(target_of(name, known), [])
         for other in others:
-            if _together(name, other):
+            if _together(name, other, known):
                 continue
             what = f"the same option as {given[other].at(other, where)}"
             raise InputError(what, where=value.at(name, where), fix="keep one of the two")
         others.append(name)
 
 
-def _together(one: str, other: str) -> bool:
+def _together(one: str, other: str, known: Collection[str]) -> bool:
     """Whether two names may decide one option together."""
-    return {one, other} not in SYNONYMS and any({one, other} <= set(names) for names, _ in JOINTLY)
+    return {one, other} not in SYNONYMS and any({one, other} <= set(names) for names, _ in _joins(known))
 
 
 SYNONYMS = ({"eval_strategy", "evaluation_strategy"}, {"dtype", "torch_dtype"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,20 +17,31 @@ from accord.stages.session import Session
 from accord.training.rollout import Rollout
 from accord.training.shaping import Spread
 
+Figures = Callable[[Sequence[TokenGroup]], Mapping[str, Tensor]]  # prompts -> (C,) figures of samples of them
 AT_ONCE = 64  # prompts
 DRAW = 2**32 - 1  # a round that no run comes to: every evaluation draws from the same streams
 
 
 def evaluate_prompts(session: Session, maker: Maker, groups: Sequence[TokenGroup], beta: float) -> Evaluation:
     """Means over the samples of these prompts; `loss` is minus the objective, -(score - beta KL)."""
+
+    def figures(part: Sequence[TokenGroup]) -> Mapping[str, Tensor]:
+        made = maker.sampled(part, DRAW, Clock())
+        rollout, _ = maker.rollout(made, Controls(beta, float("nan"), Spread()), Clock())
+        return _figures(rollout, beta)
+
+    return estimated(session, groups, figures)
+
+
+def estimated(session: Session, groups: Sequence[TokenGroup], figures: Figures) -> Evaluation:
+    """Means of figures of samples, each with an interval whose clusters are the prompts; AT_ONCE of these at a time."""
     columns: dict[str, list[Tensor]] = {}
     owner: list[int] = []
-    for rollout in _rollouts(session, maker, groups, beta):
-        for name, values in _figures(rollout, beta).items():
+    for first, part in session.stop.passing(_parts(groups)):
+        for name, values in figures(part).items():
             columns.setdefault(name, []).append(values)
-        first = owner[-1] + 1 if owner else 0
-        each = len(rollout.samples.score) // len(rollout.groups)
-        owner += [first + place for place in range(len(rollout.groups)) for _ in range(each)]
+        each = len(values) // len(part)
+        owner += [first + place for place in range(len(part)) for _ in range(each)]
     found = {name: torch.cat(values).numpy() for name, values in columns.items()}
     shares = {"completions/ended"}
     estimates = {
@@ -40,16 +51,10 @@ def evaluate_prompts(session: Session, maker: Maker, groups: Sequence[TokenGroup
     return Evaluation(estimates, len(groups))
 
 
-def _rollouts(session: Session, maker: Maker, groups: Sequence[TokenGroup], beta: float) -> Iterator[Rollout]:
-    for part in session.stop.passing(_parts(groups)):
-        made = maker.sampled(part, DRAW, Clock())
-        rollout, _ = maker.rollout(made, Controls(beta, float("nan"), Spread()), Clock())
-        yield rollout
-
-
-def _parts(groups: Sequence[TokenGroup]) -> Iterator[list[TokenGroup]]:
+def _parts(groups: Sequence[TokenGroup]) -> Iterator[tuple[int, list[TokenGroup]]]:
+    """(the place of the first, the groups)"""
     for start in range(0, len(groups), AT_ONCE):
-        yield list(groups[start : start + AT_ONCE])
+        yield start, list(groups[start : start + AT_ONCE])
 
 
 def _figures(rollout: Rollout, beta: float) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from accord.models.scorer import is_scorer, load_scorer
 from accord.models.shared import critic_on_base, keep_reference
 from accord.models.shared_reward import Apart, reward_on_base
 from accord.stages.config import RlConfig
+from accord.stages.online_config import SampledConfig
 from accord.stages.reward_model_source import Longest, RewardModel, Share
 from accord.stages.reward_sources import Rewards, rewards_of
 from accord.stages.rl_prompts import Prompts
@@ -36,19 +37,36 @@ from accord.training.optimizer import Weights
 
 def roles_of(config: RlConfig, given: Given, begun: Begun, prompts: Prompts) -> Roles:
     """All of them, before the first step. InputError where one does not fit."""
-    reference = _reference(config, given, begun)
-    _seal(begun, reference)
-    largest = max(begun.data.groups, key=lambda group: group.length)
-    longest = Longest(prompts.of(largest.group), config.generations, config.rollout.max_new_tokens)
-    rewards = rewards_of(
-        config.reward_sources, config.model, given, begun.place, longest=longest, share=_on_base(begun.model)
-    )
-    watched = _watched(config, begun, longest)
+    reference = reference_of(config.policy.reference, config, given, begun)
+    rewards, watched = scorers_of(config, given, begun, prompts)
     return Roles(begun.model, reference, _critic(config, begun, rewards), rewards, watched)
 
 
-def _reference(config: RlConfig, given: Given, begun: Begun) -> LanguageModel:
-    name = config.policy.reference
+def reference_of(name: str | None, config: SampledConfig, given: Given, begun: Begun) -> LanguageModel:
+    """The frozen model of this name, or that was given, else the policy as it is now.
+
+    InputError where a run is resumed with another one than it began with.
+    """
+    reference = _reference(name, config, given, begun)
+    _seal(begun, reference)
+    return reference
+
+
+def scorers_of(config: SampledConfig, given: Given, begun: Begun, prompts: Prompts) -> tuple[Rewards, Rewards | None]:
+    """What gives rewards, and what scores beside it."""
+    longest = longest_of(config, begun, prompts)
+    share = _on_base(begun.model)
+    rewards = rewards_of(config.reward_sources, config.model, given, begun.place, longest=longest, share=share)
+    return rewards, watched_of(config, begun, longest)
+
+
+def longest_of(config: SampledConfig, begun: Begun, prompts: Prompts) -> Longest:
+    """The largest group that may come."""
+    largest = max(begun.data.groups, key=lambda group: group.length)
+    return Longest(prompts.of(largest.group), config.generations, config.rollout.max_new_tokens)
+
+
+def _reference(name: str | None, config: SampledConfig, given: Given, begun: Begun) -> LanguageModel:
     model = begun.model
     if name is not None or "reference" in given:
         network = network_of(name or "<object>", given.get("reference"), begun.tokenizer, config.model, begun.place)
@@ -85,7 +103,7 @@ def _seal(begun: Begun, reference: LanguageModel) -> None:
         begun.entered.check_reference(begun.entered.found.about["reference"], begun.entered.reference)
 
 
-def _watched(config: RlConfig, begun: Begun, longest: Longest) -> Rewards | None:
+def watched_of(config: SampledConfig, begun: Begun, longest: Longest) -> Rewards | None:
     """What scores, and is not learnt from."""
     sources = config.watching.watch_reward
     if sources is None:

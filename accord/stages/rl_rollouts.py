@@ -51,7 +51,7 @@ class Roles(NamedTuple):
     watched: Rewards | None  # what scores, too, and is not learnt from
 
 
-class Written(NamedTuple):
+class Answers(NamedTuple):
     """Samples of some prompts, and what they say."""
 
     groups: tuple[TokenGroup, ...]
@@ -102,7 +102,7 @@ class Writer:
     tokenizer: PreTrainedTokenizerBase
     tell: Callable[[str, int, int], None]
 
-    def write(self, prompts: Sequence[TokenGroup], draw: int) -> Written:
+    def write(self, prompts: Sequence[TokenGroup], draw: int) -> Answers:
         """draw: says which random streams are drawn from, besides the seed of the run."""
         how, total, done = self.sampling, len(prompts) * self.sampling.each, 0
 
@@ -124,9 +124,10 @@ class Writer:
             advance=advance,
         )
         groups = tuple(sampled_group(p, [one.ids for one in s]) for p, s in zip(prompts, found, strict=True))
-        return Written(groups, tuple(map(self._texts, groups)), [one for several in found for one in several])
+        return Answers(groups, tuple(map(self.texts, groups)), [one for several in found for one in several])
 
-    def _texts(self, group: TokenGroup) -> Group:
+    def texts(self, group: TokenGroup) -> Group:
+        """What the samples of a prompt say."""
         how = self.sampling
         said = [sampled_text(self.tokenizer, group.prompt, one.ids, how.ends, how.stop) for one in group.completions]
         return answered(self.prompts.of(group.group), said)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from accord.stages.config import RlConfig
-from accord.stages.rl_rollouts import Made
+from accord.stages.online_config import SampledConfig
+from accord.stages.rl_rollouts import Answers, Made
 from accord.stages.session import Session
 from accord.training.progress import Screen
 from accord.training.rollout import Rollout
 
 SHORT = 160  # characters of a sample in the table
 PROMPT = 60
+SHOWN = {"score": ("score", ".3f"), "kl": ("KL", ".2f")}  # numbers of samples in the table: heading, format
 
 
 class Show:
     """Of one run; `session` is set once it is known."""
 
-    def __init__(self, config: RlConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, config: SampledConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self.every, self.count, self.tokenizer = config.rollout.sample_steps, config.sampling.samples, tokenizer
         self.a_round = config.epochs * config.rollout.num_mini_batches  # steps
         self.session: Session | None = None
@@ -31,41 +35,53 @@ class Show:
             self.session.progress.note(f"{what} {done:,}/{total:,}")
 
     def round(self, step: int, rollout: Rollout, made: Made) -> None:
-        """The first samples of a round: in the terminal, and in samples.jsonl. step: steps done before it."""
+        """The first samples of a round. step: steps done before it."""
+        samples = rollout.samples
+        numbers = {"score": samples.score, "kl": samples.kl}
+        self.samples(step, Answers(made.groups, made.texts, made.samples), numbers, rollout.sources)
+
+    def samples(
+        self, step: int, answers: Answers, numbers: Mapping[str, Tensor], sources: Mapping[str, Tensor]
+    ) -> None:
+        """The first ones, in the terminal and in samples.jsonl, where that is due. numbers, sources: name -> (C,)."""
         is_due = self.every and (step == 0 or step // self.every > (step - self.a_round) // self.every)
         if not is_due or not self.count or self.session is None:
             return
-        rows = self._rows(rollout, made)
+        rows = self._rows(answers, numbers, sources)
         self.session.folder.add_samples(step, rows)
-        self._print(step, rows)
+        self._print(step, rows, numbers)
 
-    def _rows(self, rollout: Rollout, made: Made) -> list[dict[str, object]]:
+    def _rows(
+        self, answers: Answers, numbers: Mapping[str, Tensor], sources: Mapping[str, Tensor]
+    ) -> list[dict[str, object]]:
         """One sample each of the first prompts."""
-        each = len(made.samples) // len(made.groups)
+        each = len(answers.samples) // len(answers.groups)
         found: list[dict[str, object]] = []
-        for place in range(min(self.count, len(made.groups))):
-            at, text = place * each, made.texts[place].completions[0].content
+        for place in range(min(self.count, len(answers.groups))):
+            at, text = place * each, answers.texts[place].completions[0].content
             found.append(
                 {
-                    "prompt": str(self.tokenizer.decode(made.groups[place].prompt)),
+                    "prompt": str(self.tokenizer.decode(answers.groups[place].prompt)),
                     "completion": text if isinstance(text, str) else text[0].content,
-                    "tokens": len(made.samples[at].ids),
-                    "ended": made.samples[at].ended,
-                    "score": float(rollout.samples.score[at]),
-                    "kl": float(rollout.samples.kl[at]),
-                    "rewards": {name: float(column[at]) for name, column in rollout.sources.items()},
+                    "tokens": len(answers.samples[at].ids),
+                    "ended": answers.samples[at].ended,
+                    **{name: float(column[at]) for name, column in numbers.items()},
+                    "rewards": {name: float(column[at]) for name, column in sources.items()},
                 }
             )
         return found
 
-    def _print(self, step: int, rows: list[dict[str, object]]) -> None:
+    def _print(self, step: int, rows: list[dict[str, object]], numbers: Iterable[str]) -> None:
         table = Table(title=f"samples after step {step}", title_justify="left")
-        for name, how in (("prompt", "left"), ("sample", "left"), ("score", "right"), ("KL", "right")):
-            table.add_column(name, justify=how, overflow="fold")  # type: ignore[arg-type]
+        for name in ("prompt", "sample"):
+            table.add_column(name, overflow="fold")
+        shown = [name for name in SHOWN if name in numbers]
+        for name in shown:
+            table.add_column(SHOWN[name][0], justify="right", overflow="fold")
         for row in rows:
             sample = _short(str(row["completion"]), SHORT) + ("" if row["ended"] else " [cut]")
-            numbers = (f"{row['score']:.3f}", f"{row['kl']:.2f}")
-            table.add_row(escape(_short(str(row["prompt"]), PROMPT, end=True)), escape(sample), *numbers)
+            said = [format(row[name], SHOWN[name][1]) for name in shown]
+            table.add_row(escape(_short(str(row["prompt"]), PROMPT, end=True)), escape(sample), *said)
         console: Console = self.session.progress.console if self.session and self.session.progress else Screen()
         console.print(table)
 

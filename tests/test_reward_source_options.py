@@ -1,17 +1,22 @@
 """What a source of rewards is by its form, its weight and its name; and what is refused before anything is loaded."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from reward_service_double import Reply, service
 
 from accord.cli import _options
 from accord.errors import InputError
+from accord.records import Completion, Group
 from accord.stages.commands import Command, _is_object
 from accord.stages.leaves import leaves
 from accord.stages.options import Config, Conflict
 from accord.stages.resolve import dump, load
+from accord.stages.reward_service import RewardService
 from accord.stages.reward_source_options import RewardEntry, RewardSourceOptions, kind_of
 
 
@@ -189,3 +194,25 @@ def test_the_help_says_what_every_option_is() -> None:
     assert known["reward_normalised"].choices == ("none", "mean", "spread")
     assert "module:function" in known["reward"].help and "URL" in known["reward"].help
     assert all(leaf.panel == "Rewards" and len(leaf.help) > 20 for leaf in known.values())
+
+
+def test_the_page_is_true(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "reward_sources.md").read_text()
+    blocks = re.findall(r"```(yaml|json)\n(.*?)```", page, re.DOTALL)
+    (written_out,) = [text for kind, text in blocks if kind == "yaml"]
+    names = [(entry.name, entry.weight, entry.kind) for entry in written(tmp_path / "a.yaml", written_out).entries()]
+    assert names == [
+        ("reward", 1, "model"),
+        ("toxic", -0.5, "model"),
+        ("length", 2, "function"),
+        ("adapter", 1, "model"),
+    ]
+    request, answer = (json.loads(text) for kind, text in blocks if kind == "json")
+    with service(Reply(answer)) as judge:
+        group = Group("p1", "Q: 1 + 1 ?", (Completion(" 2"), Completion(" 3")))
+        assert RewardService("judge", judge.url).score([group]).tolist() == answer["rewards"][0]
+    assert judge.asked == [request]
+    for key in set(re.findall(r"--(reward\w*) ", page)):
+        assert key in leaves(Small)
+    for row, default in {"reward_groups": 32, "reward_timeout": 60, "reward_retries": 2, "reward_backoff": 1}.items():
+        assert f"`--{row} {default}`" in page and leaves(Small)[row].default == default

@@ -22,6 +22,7 @@ from accord.models.roles import trained_in
 from accord.models.scorer import Normalisation, as_reward, load_scorer, new_scorer, normalisation_of, normalise
 from accord.models.shared import critic_on_base, keep_reference
 from accord.models.shared_reward import Apart, reward_on_base
+from accord.training.optimizer import Weights, recipe
 
 HEAD = Head(("reward",), seed=3)
 PLAIN = Lora(4, 8, ("all-linear",), False, False)
@@ -78,6 +79,17 @@ def test_scores_are_those_of_the_reward_model_loaded_whole(tmp_path: Path, name:
         stock = (stock_scores(LanguageModel(one), GROUPS[0]) for one in (network, whole))
         torch.testing.assert_close(*stock, rtol=0, atol=1e-6)
     assert torch.cat(truth).std() > 0.1
+
+
+def test_in_bf16_it_is_held_against_stock_as_the_policy_is(base: Path) -> None:
+    network, reward = policy(base), reward_model(base)
+    Weights.of(network, recipe("adamw"), dtype=torch.bfloat16, widen_frozen=False)
+    model = shared(network, reward)
+    with torch.no_grad():
+        ours, stock = score_groups(model, GROUPS[:1], max_tokens=1000)[0], stock_scores(model, GROUPS[0])
+    truth = score_groups(LanguageModel(load_scorer(reward)), GROUPS[:1], max_tokens=1000)[0]
+    torch.testing.assert_close(ours, stock, rtol=0.05, atol=0.1)
+    torch.testing.assert_close(ours, truth, rtol=0.05, atol=0.1)
 
 
 def test_layers_that_the_policys_adapter_spares_are_adapted_for_the_reward_model_alone(base: Path) -> None:

@@ -65,7 +65,7 @@ def reward_on_base(policy: LanguageModel, name: str, base_model: str | None = No
     head.describe(described)
     for key, value in told.items():
         setattr(described, key, value)
-    view = on_body(network, described, torch.float32)
+    view = on_body(network, described, next(network.parameters()).dtype)
     with torch.no_grad():
         head_of(view).weight.copy_(weight)
     return LanguageModel(_seen(view, network), policy.layout, policy.head)

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
-from typing import cast
 
 from torch import Tensor
 
-from accord.data.choose import demonstration
-from accord.data.sources import Source
-from accord.data.table import fingerprint, mark_of
-from accord.models.sample import ends_of
-from accord.models.stop_strings import StopStrings
 from accord.stages.config import RlConfig
-from accord.stages.course import Turn
 from accord.stages.dry import carry_out
-from accord.stages.intake import Intake, fitting
 from accord.stages.outcome import Result
-from accord.stages.pretrain import INTAKE as TEXTS
-from accord.stages.pretrain import blocks
 from accord.stages.prompts import prompts_of
-from accord.stages.rl_course import Mix, RlCourse, cut_all
+from accord.stages.rl_course import RlCourse, cut_all
 from accord.stages.rl_evaluation import evaluate_prompts
+from accord.stages.rl_mix import mix_of
 from accord.stages.rl_prompts import Prompts, intake_of
 from accord.stages.rl_roles import critic_weights, roles_of
-from accord.stages.rl_rollouts import Maker, Roles, Sampling
+from accord.stages.rl_rollouts import Maker, Roles
 from accord.stages.rl_rounds import Stream
+from accord.stages.rl_sampling import sampling_of
 from accord.stages.rl_show import Show
 from accord.stages.rl_state import KlTarget, Rounds
 from accord.stages.rl_terms import advantages_of, kl_in, settings_of, shaping_of, told
@@ -47,7 +38,7 @@ def run(config: RlConfig, given: Given) -> Result | None:
         say(told(config))
         roles, mix, show = (
             roles_of(config, given, begun, prompts),
-            _mix(config, given, begun),
+            mix_of(config, given, begun),
             Show(config, begun.tokenizer),
         )
         rounds = _rounds(config, begun, _maker(config, begun, roles, prompts, show), show)
@@ -87,25 +78,15 @@ class Kept:
 
 
 def _maker(config: RlConfig, begun: Begun, roles: Roles, prompts: Prompts, show: Show) -> Maker:
-    options, tokenizer = config.rollout, begun.tokenizer
-    sampling = Sampling(
-        config.generations,
-        options.max_new_tokens,
-        options.temperature,
-        ends_of(begun.model.network, tokenizer),
-        StopStrings(tokenizer, tuple(options.stop)) if options.stop else None,
-        options.sample_rows,
-        config.train.seed,
-    )
     return Maker(
         roles,
-        sampling,
+        sampling_of(config, begun),
         shaping_of(config),
         settings_of(config),
         advantages_of(config),
         kl_in(config) == "reward",
         prompts,
-        tokenizer,
+        begun.tokenizer,
         partial(cut_all, begun),
         show.tell,
     )
@@ -125,21 +106,3 @@ def _rounds(config: RlConfig, begun: Begun, maker: Maker, show: Show) -> Rounds:
         target_kl=policy.target_kl,
         shown=show.round,
     )
-
-
-def _mix(config: RlConfig, given: Given, begun: Begun) -> Mix | None:
-    """The texts or demonstrations of PPO-ptx."""
-    options, data = config.ptx, begun.data
-    if options.ptx is None and "ptx" not in given:
-        return None
-    of_texts = options.ptx_kind == "texts"
-    intake = TEXTS if of_texts else Intake("sft", demonstration, fitting(config.length))
-    preparation = replace(begun.preparation, intake=intake, length=None if of_texts else config.length)
-    found = preparation.of(cast(Source, given.get("ptx", options.ptx)), config.data.split)
-    groups = blocks(found.groups, preparation.options) if of_texts else found.groups
-    begun.data = data._replace(fingerprint=fingerprint([data.fingerprint.encode(), *map(mark_of, groups)]))
-    say(f"ptx: {found.report.summary()}")
-    turn = Turn(
-        range(len(groups)), options.ptx_batch_size or config.train.batch_size, config.data, config.train.seed + 1
-    )
-    return Mix(groups, turn, Likelihood(), options.ptx_coef)

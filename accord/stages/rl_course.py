@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 
@@ -16,22 +15,13 @@ from accord.models.critic import Critic
 from accord.models.logprobs import LanguageModel
 from accord.stages.config import RlConfig
 from accord.stages.course import Course, Turn, largest_of
+from accord.stages.rl_mix import Mix
 from accord.stages.rl_state import Rounds
 from accord.stages.rl_terms import terms_of
 from accord.stages.session import Begun
-from accord.training.objectives import Objective
 from accord.training.policy import CriticObjective, PolicyObjective, weight_of
 from accord.training.rollout import Rollout, Samples, Tokens
 from accord.training.step import Part, Step, mixed
-
-
-class Mix(NamedTuple):
-    """Texts that are learnt beside the samples, equation 17's second term."""
-
-    groups: Sequence[TokenGroup]
-    turn: Turn
-    objective: Objective
-    coefficient: float
 
 
 class RlCourse:
@@ -85,18 +75,14 @@ class RlCourse:
     def _mixed(self, step: int, *, policy: bool) -> list[Part]:
         if self.mix is None or not policy:
             return []
-        batches = list(self.begun.cut(self.mix.groups, self.mix.turn.at(step)))
-        return [Part(batches, self.mix.objective, self.mix.coefficient, "ptx/")]
+        return [self.mix.part(self.begun.cut, step)]
 
     def largest(self) -> Step:
         """The largest micro-batches that there can be, with blanks in the place of samples."""
         data = self.begun.data
         turn = Turn(data.train, self.config.train.batch_size, self.config.data, self.config.train.seed)
         parts = self._blank(largest_of(data.groups, turn, self.begun.cut))
-        if self.mix is None:
-            return parts
-        found = largest_of(self.mix.groups, self.mix.turn, self.begun.cut)
-        return [*parts, Part(found, self.mix.objective, self.mix.coefficient, "ptx/")]
+        return [*parts, *([self.mix.largest(self.begun.cut)] if self.mix else [])]
 
     def blank(self, step: int) -> Step:
         """As large as a step can be; nothing is sampled."""

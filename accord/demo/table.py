@@ -13,6 +13,7 @@ from rich.text import Text
 
 from accord.demo.figures import Example, Outcome
 from accord.maths.statistics import Estimate
+from accord.training.progress import printable
 
 LEGEND = {
     "reward": "the exact sentiment of an answer; what is no sentence of the grammar counts as -1",
@@ -115,14 +116,9 @@ def _examples(examples: tuple[Example, ...]) -> Table:
         table.add_column(title, ratio=share)
     for one in examples:
         answers = ((one.before, one.reward_before), (one.after, one.reward_after))
-        shown = (Group(Text(_printable(text)), Text(f"reward {reward:z.2f}", "bold")) for text, reward in answers)
+        shown = (Group(Text(printable(text)), Text(f"reward {reward:z.2f}", "bold")) for text, reward in answers)
         table.add_row(Text(one.question), *shown)
     return table
-
-
-def _printable(text: str) -> str:
-    """Without control characters, which a badly trained model may write and a terminal may obey."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _times(seconds: dict[str, float]) -> str:

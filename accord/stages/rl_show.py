@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from accord.records import Text
 from accord.stages.online_config import SampledConfig
 from accord.stages.rl_rollouts import Answers, Made
 from accord.stages.session import Session
-from accord.training.progress import Screen
+from accord.training.progress import Screen, printable
 from accord.training.rollout import Rollout
 
 SHORT = 160  # characters of a sample in the table
@@ -49,7 +51,8 @@ class Show:
             return
         rows = self._rows(answers, numbers, sources)
         self.session.folder.add_samples(step, rows)
-        self._print(step, rows, numbers)
+        asked = [_said(group.prompt) for group in answers.texts[: len(rows)]]
+        self._print(f"samples after step {step}", asked, rows, numbers)
 
     def _rows(
         self, answers: Answers, numbers: Mapping[str, Tensor], sources: Mapping[str, Tensor]
@@ -58,11 +61,11 @@ class Show:
         each = len(answers.samples) // len(answers.groups)
         found: list[dict[str, object]] = []
         for place in range(min(self.count, len(answers.groups))):
-            at, text = place * each, answers.texts[place].completions[0].content
+            at = place * each
             found.append(
                 {
                     "prompt": str(self.tokenizer.decode(answers.groups[place].prompt)),
-                    "completion": text if isinstance(text, str) else text[0].content,
+                    "completion": _said(answers.texts[place].completions[0].content),
                     "tokens": len(answers.samples[at].ids),
                     "ended": answers.samples[at].ended,
                     **{name: float(column[at]) for name, column in numbers.items()},
@@ -71,24 +74,32 @@ class Show:
             )
         return found
 
-    def _print(self, step: int, rows: list[dict[str, object]], numbers: Iterable[str]) -> None:
-        table = Table(title=f"samples after step {step}", title_justify="left")
+    def _print(
+        self, title: str, asked: Iterable[str], rows: Iterable[Mapping[str, object]], numbers: Iterable[str]
+    ) -> None:
+        """asked: the prompts without what the chat template puts around them."""
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_lines=True)
         for name in ("prompt", "sample"):
             table.add_column(name, overflow="fold")
         shown = [name for name in SHOWN if name in numbers]
         for name in shown:
             table.add_column(SHOWN[name][0], justify="right", overflow="fold")
-        for row in rows:
+        for prompt, row in zip(asked, rows, strict=True):
             sample = _short(str(row["completion"]), SHORT) + ("" if row["ended"] else " [cut]")
             said = [format(row[name], SHOWN[name][1]) for name in shown]
-            table.add_row(escape(_short(str(row["prompt"]), PROMPT, end=True)), escape(sample), *said)
+            table.add_row(escape(_short(prompt, PROMPT, end=True)), escape(sample), *said)
         console: Console = self.session.progress.console if self.session and self.session.progress else Screen()
         console.print(table)
 
 
+def _said(text: Text) -> str:
+    """A plain text, or what the last turn says."""
+    return text if isinstance(text, str) else text[-1].content
+
+
 def _short(text: str, most: int, *, end: bool = False) -> str:
     """On one line, its beginning or its end."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     if len(line) <= most:
         return line
     return f"... {line[-most:]}" if end else f"{line[:most]} ..."

@@ -147,6 +147,11 @@ class Waiting:
             self._status.update(f"reading {self._name}: {rows:,} rows, {rate:,.0f} a second")
 
 
+def printable(text: str) -> str:
+    """Without control characters, which a badly trained model may write and a terminal may obey."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
 def _clock(seconds: float) -> str:
     """Seconds as 0:05, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -57,7 +57,7 @@ def leave_one_out(reward: Tensor) -> Tensor:
     k = reward.shape[-1]
     if k < 2:
         raise ValueError(f"leave-one-out needs at least 2 completions of a prompt, not {k}")
-    return k / (k - 1) * (reward - reward.mean(-1, keepdim=True))
+    return k / (k - 1) * _less_the_mean(reward)
 
 
 def group_advantage(reward: Tensor, *, epsilon: float = 1e-4) -> Tensor:
@@ -70,7 +70,13 @@ def group_advantage(reward: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     k = reward.shape[-1]
     if k < 2:
         raise ValueError(f"a group's spread needs at least 2 completions of a prompt, not {k}")
-    return (reward - reward.mean(-1, keepdim=True)) / (reward.std(-1, keepdim=True) + epsilon)
+    return _less_the_mean(reward) / (reward.std(-1, keepdim=True) + epsilon)
+
+
+def _less_the_mean(reward: Tensor) -> Tensor:
+    """(G, K) -> (G, K). Equal rewards come to exactly 0: the mean of equal numbers may differ from them by rounding."""
+    apart = reward - reward[..., :1]
+    return apart - apart.mean(-1, keepdim=True)
 
 
 def moving_mean(held: Tensor, new: Tensor, *, decay: float = 0.9) -> Tensor:

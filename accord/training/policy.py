@@ -66,29 +66,39 @@ class PolicyObjective:
         want: tuple[Want, ...] = ("figures",) if terms.entropy_coef else ()
         made = logprobs(model, batch, temperature=terms.temperature, want=want, head=self.trunk)
         tokens, (samples, sources) = self.rollout.tokens_of(batch), self.rollout.samples_of(batch)
-        policy = self._surrogate(made, tokens, batch)
-        penalty = self._penalty(made, tokens, batch)
-        loss = (policy + terms.beta * penalty) * samples.counts
-        total = loss.sum()
+        policy, penalty = self._surrogate(made, tokens, batch), self._penalty(made, tokens, batch)
+        loss = policy + terms.beta * penalty
+        total = (loss * samples.counts).sum()
         if terms.entropy_coef:
             assert made.token.entropy is not None
             bonus = entropy_bonus(made.token.token, made.token.entropy)
             total = total - terms.entropy_coef * (self._per_sample(bonus, batch) * samples.counts).sum()
-        values = {"loss": loss.detach(), "loss/policy_avg": policy.detach()}
-        if terms.kl_loss != "none":
-            values["loss/kl_avg"] = penalty.detach()
-        token = self._figures(made.token.token.detach(), tokens)
+        figures = self._figures(made.token.token.detach(), tokens)
         if self.trunk is not None:
             assert made.value is not None
-            extra, heard = value_part(made.value, tokens, terms)
+            extra, of_critic = value_part(made.value, tokens, terms)
             total = total + terms.vf_coef * self.value_share * (extra * samples.counts[batch.owner]).sum()
-            token |= heard
-        self.heard(float(token["policy/approxkl_avg"].sum()), float(len(batch.owner)))
-        means, only = by_completion(token, made.length, batch)
-        rows = {**values, **means, **told(samples, sources, tokens, batch)}
-        only |= {name: samples.counts for name in values}
+            figures |= of_critic
+        self._hear(figures["policy/approxkl_avg"], samples.counts[batch.owner])
+        rows, only = by_completion(figures, made.length, samples.counts, batch)
+        losses = {"loss": loss, "loss/policy_avg": policy}
+        if terms.kl_loss != "none":
+            losses["loss/kl_avg"] = penalty
+        for name, each in losses.items():
+            rows[name], only[name] = self._mean(each.detach(), made.length, samples.counts)
+        rows |= told(samples, sources, tokens, batch)
         weight = torch.ones_like(samples.counts)
         return Measured(total, rows, weight, group_of_completion(batch), only, routing=made.routing)
+
+    def _hear(self, kl: Tensor, counts: Tensor) -> None:
+        """(N,), (N,)"""
+        self.heard(float((kl * counts).sum()), float(counts.sum()))
+
+    def _mean(self, loss: Tensor, length: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """(C,) each: the losses of samples, and the weights by which their mean is the step's loss."""
+        if self.terms.aggregate != "token_mean":
+            return loss, counts
+        return loss / length.clamp(min=1), counts * length
 
     def _surrogate(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
         """(C,) minus what the samples are worth, by the ratio of tokens or of whole samples."""
@@ -143,10 +153,10 @@ class CriticObjective:
             value = values(own, batch, self.critic.head)
         tokens, (samples, _) = self.rollout.tokens_of(batch), self.rollout.samples_of(batch)
         loss, figures = value_part(value, tokens, self.terms)
-        counts = samples.counts[batch.owner]
         length = sum_by_owner(torch.ones_like(value), batch.owner, batch.completions)
-        means, only = by_completion(figures, length, batch)
-        return Measured((loss * counts).sum(), means, torch.ones_like(length), group_of_completion(batch), only)
+        means, only = by_completion(figures, length, samples.counts, batch)
+        total = (loss * samples.counts[batch.owner]).sum()
+        return Measured(total, means, torch.ones_like(length), group_of_completion(batch), only)
 
 
 def value_part(value: Tensor, tokens: Tokens, terms: Terms) -> tuple[Tensor, dict[str, Tensor]]:
@@ -166,12 +176,13 @@ def weight_of(rollout: Rollout, batch: Batch, aggregate: Aggregate) -> float:
 
 
 def by_completion(
-    figures: dict[str, Tensor], length: Tensor, batch: Batch
+    figures: dict[str, Tensor], length: Tensor, counts: Tensor, batch: Batch
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(N,) each -> (C,) means over each sample's tokens, and the weights by which those make means over all tokens."""
+    """(N,) each -> (C,) means over each sample's tokens, and the weights by which those make means over all tokens that
+    are learnt from."""
     many = length.clamp(min=1)
     means = {name: sum_by_owner(each, batch.owner, batch.completions) / many for name, each in figures.items()}
-    return means, {name: length.float() for name in means}
+    return means, {name: length * counts for name in means}
 
 
 def first_of(column: Tensor, batch: Batch) -> Tensor:

@@ -27,6 +27,8 @@ from accord.maths.policy_gradient import (
 )
 from accord.training.rollout import mask_of, padded
 
+SAME = 1e-6  # relative; what is closer differs by rounding
+
 
 @dataclass
 class Spread:
@@ -46,8 +48,9 @@ class Spread:
 
     @property
     def std(self) -> float:
-        """1 as long as all were the same."""
-        return math.sqrt(self.squares / self.count) if self.squares > 0 else 1.0
+        """1 as long as all were the same but for rounding."""
+        found = math.sqrt(self.squares / self.count) if self.count else 0.0
+        return found if found > SAME * abs(self.mean) else 1.0
 
 
 class Shaping(NamedTuple):

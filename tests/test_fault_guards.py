@@ -92,7 +92,7 @@ def test_r_dead_grad(quick: Run, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert len(zeros) == kept["step"] - 1 and zeros[-19:] == [True] * 19 and not zeros[-20]
     assert {row["id"] for row in kept["groups"]} == {row["id"] for row in COMPARISONS}
     assert sum(" (id c" in line for line in others) == 10 and "and 14 more" in others
-    assert f"step {kept['step'] - 1} is saved" in others
+    assert f"step {kept['step'] - 1} is saved: --resume goes on from there" in others
     assert_nothing_is_broken(tmp_path / "run", [kept["step"] - 1])
 
 

@@ -40,6 +40,7 @@ from accord.stages.reward_options import RewardOptions
 from accord.stages.reward_source_options import RewardSourceOptions
 from accord.stages.rl_names import ALGORITHMS
 from accord.stages.rl_options import (
+    KL_HORIZON,
     CriticOptions,
     PolicyOptions,
     PtxOptions,
@@ -203,6 +204,15 @@ class RlConfig(WriterConfig):
         in_loss = policy.kl_in == "loss" or (policy.kl_in is None and policy.algorithm == "grpo")
         if policy.kl_loss is not None and not in_loss:
             raise Conflict("kl_loss", "the KL is in the rewards", "give kl_in loss too, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def a_kl_that_can_be_held(self) -> Self:
+        samples = self.train.batch_size * self.rollout.num_mini_batches * self.generations
+        horizon = self.policy.kl_horizon or KL_HORIZON
+        if self.policy.kl_target is not None and samples >= 5 * horizon:
+            what = f"{horizon} samples, and a round has {samples}: kl_coef would lose its sign"
+            raise Conflict("kl_horizon", what, f"more than {samples // 5}, or a smaller batch_size")
         return self
 
     @model_validator(mode="after")

@@ -19,11 +19,15 @@ from accord.training.run import RunFolder
 FREE = {
     "output_dir", "push_to_hub", "resume", "allow_change", "longest_first", "logging_steps", "eval_steps",
     "save_steps", "save_total_limit", "report_to", "run_name", "project", "reference_cache", "token_cache", "samples",
-    "sample_tokens", "threads", "dry_run",
+    "sample_tokens", "threads", "dry_run", "sample_steps", "reward_timeout", "reward_retries", "reward_backoff",
+    "reward_groups", "reward_token",
 }  # fmt: skip
 OF_THIS_START = {"resume", "allow_change"}  # and not of the run: run.yaml has neither
 LENGTH = {"max_steps", "num_train_epochs"}
-ORDER = {"batch_size", "seed", "shuffle", "data", "validation", "eval_data", "mix", "mix_fraction"}
+ORDER = {
+    "batch_size", "seed", "shuffle", "data", "validation", "eval_data", "mix", "mix_fraction", "num_mini_batches",
+    "num_ppo_epochs", "ptx", "ptx_kind", "ptx_batch_size",
+}  # fmt: skip
 # What of a checkpoint no other value could go on with.
 STAYS = {
     "optimizer": "the checkpoint holds the state of the other one",
@@ -31,6 +35,8 @@ STAYS = {
     "lora_r": "the checkpoint holds other matrices",
     "lora_target_modules": "the checkpoint holds other matrices",
     "use_dora": "the checkpoint holds other matrices",
+    "critic": "the checkpoint holds a critic in the other place",
+    "critic_model": "the checkpoint holds the critic that began as the other one",
     "sync_reference": "the checkpoint holds no reference that moved like this",
     "metric_for_best_model": "the best step so far was chosen by the other one",
     "greater_is_better": "the best step so far was chosen the other way",
@@ -39,7 +45,8 @@ STAYS = {
 # Options that make other tokens of the same files.
 OF_DATA = {
     "data", "split", "on_bad_row", "implicit_prompt", "max_length", "on_long", "validation", "eval_data", "eval_split",
-    "turns", "mix", "model", "base_model", "chat_template", "chat_template_kwargs", "loss_type",
+    "turns", "mix", "model", "base_model", "chat_template", "chat_template_kwargs", "loss_type", "num_generations",
+    "max_new_tokens", "ptx", "ptx_kind",
 }  # fmt: skip
 CONTENT = "data"  # as a key of allow_change: also other content under the same name
 VALUES = "reference"  # as a key of allow_change: also other values of the same reference

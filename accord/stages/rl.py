@@ -14,6 +14,7 @@ from accord.stages.prompts import prompts_of
 from accord.stages.rl_course import RlCourse, cut_all
 from accord.stages.rl_evaluation import evaluate_prompts
 from accord.stages.rl_mix import mix_of
+from accord.stages.rl_options import KL_HORIZON
 from accord.stages.rl_prompts import Prompts, intake_of
 from accord.stages.rl_roles import critic_weights, roles_of
 from accord.stages.rl_rollouts import Maker, Roles
@@ -28,6 +29,12 @@ from accord.stages.training import rate_of
 from accord.training.objectives import Likelihood
 from accord.training.optimizer import Weights
 from accord.training.trained import Beside
+
+# The loss of a policy gradient is of no meaning; that its gradient is 0 is.
+LIFELESS = (
+    "rewards that differ between the samples of a prompt, which those of this run do not, or samples that are not all "
+    "left out (missing_eos); with a kl_coef of 0 nothing else gives a gradient"
+)
 
 
 def run(config: RlConfig, given: Given) -> Result | None:
@@ -52,6 +59,7 @@ def _furnish(session: Session, config: RlConfig, rounds: Rounds, roles: Roles) -
     """What this kind of session does besides its steps."""
     begun, held = session.begun, [session.begun.data.groups[place] for place in session.begun.data.held]
     session.after_step, session.news = rounds.after_step, rounds.news
+    session.losses_tell, session.lifeless = False, LIFELESS
     session.figures = lambda: rounds.figures
     session.warnings = lambda: rounds.hacking.warnings
     session.evaluation = lambda one: evaluate_prompts(one, rounds.maker, held, config.policy.kl_coef)
@@ -94,7 +102,7 @@ def _maker(config: RlConfig, begun: Begun, roles: Roles, prompts: Prompts, show:
 
 def _rounds(config: RlConfig, begun: Begun, maker: Maker, show: Show) -> Rounds:
     train, policy = config.train, config.policy
-    adapt = None if policy.kl_target is None else KlTarget(policy.kl_target, policy.kl_horizon or 10_000)
+    adapt = None if policy.kl_target is None else KlTarget(policy.kl_target, policy.kl_horizon or KL_HORIZON)
     count = train.batch_size * config.rollout.num_mini_batches
     stream = Stream(begun.data.train, count, shuffle=config.data.shuffle, seed=train.seed)
     return Rounds(

@@ -52,7 +52,8 @@ class Rounds:
         """groups: those that the stream's places are of. target_kl: nats a token, after which a round is left early."""
         self.maker, self.stream, self.groups = maker, stream, groups
         self.adapt, self.target_kl, self.shown = adapt, target_kl, shown
-        self.beta, self.baseline, self.spread = beta, math.nan, Spread()
+        self.beta, self.begun_with = beta, beta
+        self.baseline, self.spread = math.nan, Spread()
         self.iteration = -1
         self.rollout: Rollout | None = None
         self.left = False  # the rest of the round's steps are passed over
@@ -62,6 +63,7 @@ class Rounds:
 
     def at(self, iteration: int, step: int) -> Rollout:
         """The round of this number, from 0. step: steps done before it."""
+        self._heard = [0.0, 0.0]  # what was heard before is of blanks, which are tried for their memory, or of no step
         if self.iteration != iteration or self.rollout is None:
             self._make(iteration, step)
         assert self.rollout is not None
@@ -128,6 +130,7 @@ class Rounds:
         about = {
             "iteration": self.iteration,
             "beta": self.beta,
+            "begun_with": self.begun_with,
             "baseline": None if math.isnan(self.baseline) else self.baseline,
             "spread": vars(self.spread),
             "left": self.left,
@@ -141,12 +144,14 @@ class Rounds:
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """The reverse of `state_tensors`, exact to the bit."""
         about: dict[str, Any] = json.loads(tensors["about"].numpy().tobytes())
-        self.iteration, self.beta, self.left = about["iteration"], about["beta"], about["left"]
+        if self.adapt is not None and about["begun_with"] == self.begun_with:
+            self.beta = about["beta"]  # else kl_coef was allowed to be another one, or to stay as it is
         self.baseline = math.nan if about["baseline"] is None else about["baseline"]
         self.spread, self.figures = Spread(**about["spread"]), about["figures"]
         self.hacking = Hacking(about["hacking"])
-        if self.iteration >= 0:
-            prompts = [self.groups[place] for place in self.stream.at(self.iteration)]
+        prompts = [self.groups[place] for place in self.stream.at(max(about["iteration"], 0))]
+        if about["iteration"] >= 0 and _are(prompts, tensors):  # else the order was allowed to be another one
+            self.iteration, self.left = about["iteration"], about["left"]
             self.rollout = _rollout(prompts, tensors, about["sources"])
 
 
@@ -154,9 +159,20 @@ def _columns(rollout: Rollout) -> Iterator[tuple[str, Tensor]]:
     ids = [torch.from_numpy(one.ids.copy()) for group in rollout.groups for one in group.completions]
     yield "ids", torch.cat(ids)
     yield "length", rollout.ranges.length
+    yield from _asked(rollout.groups)
     for kind, columns in (("token", rollout.tokens), ("sample", rollout.samples)):
         yield from ((f"{kind}/{name}", column) for name, column in columns._asdict().items())
     yield from ((f"source/{name}", column) for name, column in rollout.sources.items())
+
+
+def _asked(prompts: Sequence[TokenGroup]) -> Iterator[tuple[str, Tensor]]:
+    yield "prompt/ids", torch.cat([torch.from_numpy(one.prompt.copy()) for one in prompts])
+    yield "prompt/length", torch.tensor([len(one.prompt) for one in prompts])
+
+
+def _are(prompts: Sequence[TokenGroup], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these prompts are those that were sampled from."""
+    return all(torch.equal(column, tensors[name]) for name, column in _asked(prompts))
 
 
 def _rollout(prompts: Sequence[TokenGroup], tensors: Mapping[str, Tensor], sources: Sequence[str]) -> Rollout:

@@ -45,7 +45,7 @@ from accord.training.saving import Saver
 from accord.training.stop import Stop
 from accord.training.trackers import require
 from accord.training.trained import Beside, Trained
-from accord.training.watch import Remark
+from accord.training.watch import LIFELESS, Remark
 
 
 class Extra(Protocol):
@@ -113,6 +113,8 @@ class Session:
     figures: Callable[[], Mapping[str, float]] = dict  # what a log line says besides the steps' own
     news: Callable[[], Sequence[Remark]] = tuple  # warnings besides those of losses and gradients, since the last call
     warnings: Callable[[], Sequence[Remark]] = tuple  # all of them
+    losses_tell: bool = True  # whether a loss that stands still or leaps is warned of
+    lifeless: str = LIFELESS  # what helps where the gradient is 0 for long
     evaluation: Callable[[Session], Evaluation] | None = None  # in the place of the held-out objective's figures
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
     progress: Progress | None = None  # while it trains

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from accord.errors import AccordError, Diverged, ServiceError, Stopped
+from accord.errors import AccordError, Diverged, InputError, ServiceError, Stopped
 from accord.models.adapters import base_name, is_adapted
 from accord.models.device import give_freed_memory_back
 from accord.models.load import save
@@ -34,6 +34,7 @@ def train(session: Session) -> Result:
     """Trains, evaluates, saves; gives the trained model."""
     run, weights = session.config.run, session.begun.weights
     state = resume(session) if run.resume else State()
+    state.watch.losses_tell, state.watch.lifeless = session.losses_tell, session.lifeless
     session.folder.step = state.done
     session.folder.record(total=session.total)
     session.folder.report(
@@ -49,8 +50,8 @@ def train(session: Session) -> Result:
         except Left:
             session.saver.wait()
             raise stopped(session, state) from None
-        except (Diverged, ServiceError) as error:
-            # What was learnt is sound where the gradient is dead, or where it was a reward that was none.
+        except (Diverged, ServiceError, InputError) as error:
+            # What was learnt is sound where the gradient is dead, or where a reward was none, or a function failed.
             if not isinstance(error, StepDiverged) or error.moment.grad_norm == 0:
                 _save_what_is_done(session, state, error)
             raise

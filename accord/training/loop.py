@@ -76,7 +76,7 @@ def fit(
                 raise not_finite(model, computed, trained, moment, (seed, index))
             watch.see(*moment[:3])
             if watch.is_dead:
-                raise dead(model, computed, trained, moment, (seed, index), watch.zeros)
+                raise dead(model, computed, trained, moment, (seed, index), watch)
             rates = (rate, *(one.rate for one in beside))
             for one, its_rate, norm in zip(trained.every, rates, norms, strict=True):
                 if max_grad_norm > 0:

@@ -13,6 +13,7 @@ from accord.errors import Diverged
 from accord.models.logprobs import LanguageModel
 from accord.training.objectives import Objective
 from accord.training.step import Computed, Gradients, Step, draws, of_step
+from accord.training.watch import Watch
 
 SHOWN = 10  # groups that are printed
 NAMED = 3  # groups that the last line names
@@ -79,12 +80,11 @@ def not_finite(
 
 
 def dead(
-    model: LanguageModel, computed: Computed, weights: Gradients, moment: Moment, seed: tuple[int, int], steps: int
+    model: LanguageModel, computed: Computed, weights: Gradients, moment: Moment, seed: tuple[int, int], watch: Watch
 ) -> StepDiverged:
     """The error of a run whose gradient has been exactly 0 for so many steps."""
-    what = f"the gradient has been exactly 0 for {steps} steps (loss {moment.loss:g}), so nothing is learnt"
-    fix = "a lower learning_rate if the loss is high; if it is low all is learnt, as by hinge beyond its margin, and "
-    fix += "fewer steps will do. The step's groups"
+    what = f"the gradient has been exactly 0 for {watch.zeros} steps (loss {moment.loss:g}), so nothing is learnt"
+    fix = f"{watch.lifeless}. The step's groups"
     return StepDiverged(moment, alone(model, computed.step, weights, seed), what, fix)
 
 

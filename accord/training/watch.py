@@ -11,6 +11,11 @@ STEPS = 20  # in a row: a gradient that is 0 as long is dead, a loss that is the
 SAME = 1e-6  # relative; one rounding of float32 is 6e-8
 FIRST = 10  # steps whose losses say what is usual
 TIMES = 10  # as large as the largest of these, and a loss explodes
+# What helps where the gradient is 0 for long.
+LIFELESS = (
+    "a lower learning_rate if the loss is high; if it is low all is learnt, as by hinge beyond its margin, and fewer "
+    "steps will do"
+)
 FLOOR = 1.0  # nats; a loss that begins near 0, or below, is held against this
 
 
@@ -29,6 +34,8 @@ class Watch:
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         saved = saved or {}
+        self.losses_tell = True  # whether a loss that stands still or leaps says something
+        self.lifeless = LIFELESS
         self.warnings = [Remark(*one) for one in saved.get("warnings", ())]
         self.zeros: int = saved.get("zeros", 0)  # steps in a row with a gradient of 0
         self._since: float | None = saved.get("since")  # the loss that a row of equal ones began with
@@ -58,8 +65,9 @@ class Watch:
     def see(self, step: int, loss: float, grad_norm: float) -> None:
         """The finite figures of a step, counted from 1, in their order."""
         self.zeros = self.zeros + 1 if grad_norm == 0 else 0
-        self._stands_still(step, loss)
-        self._explodes(step, loss)
+        if self.losses_tell:
+            self._stands_still(step, loss)
+            self._explodes(step, loss)
 
     def hear(self, step: int, held_loss: float) -> bool:
         """The held-out loss after a step; True where that begins to be no finite number, which is a warning."""

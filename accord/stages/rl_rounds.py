@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from accord.data.order import order
+from accord.training.hacking import Hacking
 
 Places = npt.NDArray[np.int64]
 
@@ -44,3 +47,58 @@ class Clock:
         began = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """For the log."""
+        return {f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in self.seconds.items()}
+
+
+class Means:
+    """Figures of rounds, each the mean of the rounds since it was last read; of none since then, as it was."""
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        saved = saved or {"sums": {}, "last": {}}
+        self._sums: dict[str, list[float]] = {name: list(one) for name, one in saved["sums"].items()}  # sum, rounds
+        self._last: dict[str, float] = dict(saved["last"])
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Of one round."""
+        for name, value in figures.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = [total + value, count + 1]
+
+    def read(self) -> dict[str, float]:
+        """All of them; the rounds so far are done with."""
+        self._last |= {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        return dict(self._last)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a checkpoint: what `Means(...)` takes back."""
+        return {"sums": self._sums, "last": self._last}
+
+
+def look(
+    hacking: Hacking,
+    step: int,
+    *,
+    score: Tensor,
+    prompts: int,
+    length: Tensor,
+    ended: Tensor,
+    kl: Tensor,
+    watched: Mapping[str, Tensor],
+) -> None:
+    """Whether the rewards of a round are exploited, or say nothing. (C,) each, of the samples of so many prompts."""
+    by_prompt = score.reshape(prompts, -1)
+    apart = by_prompt if by_prompt.shape[1] > 1 else score[None]
+    hacking.see(
+        step,
+        score=float(score.mean()),
+        spread=float((apart.amax(1) - apart.amin(1)).max()),
+        length=float(length.double().mean()),
+        ended=float(ended.double().mean()),
+        kl=float(kl.mean()),
+        second={name: float(column.mean()) for name, column in watched.items()},
+    )

@@ -15,7 +15,7 @@ from accord.data.dialogue import TokenGroup
 from accord.data.ranges import Ranges
 from accord.maths.kl_control import adapted_beta
 from accord.stages.rl_rollouts import Controls, Figures, Made, Maker
-from accord.stages.rl_rounds import Clock, Stream
+from accord.stages.rl_rounds import Clock, Stream, look
 from accord.training.hacking import Hacking
 from accord.training.rollout import Rollout, Samples, Tokens, sampled_group
 from accord.training.shaping import Spread
@@ -94,25 +94,21 @@ class Rounds:
         rollout, found = self.maker.rollout(made, used, clock)
         self.iteration, self.rollout, self.left = iteration, rollout, False
         self.baseline = found.baseline
-        self._see(step, rollout, made, found)
+        samples = rollout.samples
+        look(
+            self.hacking,
+            step,
+            score=samples.score,
+            prompts=len(rollout.groups),
+            length=rollout.ranges.length,
+            ended=samples.ended,
+            kl=samples.kl,
+            watched=made.watched,
+        )
         self.figures = self._figures(found, clock)
         if self.adapt is not None:
             self.beta = self.adapt.next(self.beta, found.kl, len(rollout.samples.kl))
         self.shown(step, rollout, made)
-
-    def _see(self, step: int, rollout: Rollout, made: Made, found: Figures) -> None:
-        samples, score = rollout.samples, rollout.samples.score
-        by_prompt = score.reshape(len(rollout.groups), -1)
-        apart = by_prompt if by_prompt.shape[1] > 1 else score[None]
-        self.hacking.see(
-            step,
-            score=float(score.mean()),
-            spread=float((apart.amax(1) - apart.amin(1)).max()),
-            length=float(rollout.ranges.length.double().mean()),
-            ended=float(samples.ended.mean()),
-            kl=found.kl,
-            second={name: float(column.mean()) for name, column in made.watched.items()},
-        )
 
     def _figures(self, found: Figures, clock: Clock) -> dict[str, float]:
         """Of the whole round, for the log."""
@@ -122,7 +118,7 @@ class Rounds:
             **explained,
             "sampler/logp_difference": found.gap,
             "policy/left_early": 0.0,
-            **{f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in clock.seconds.items()},
+            **clock.figures,
         }
 
     def state_tensors(self) -> Mapping[str, Tensor]:

@@ -47,6 +47,7 @@ from accord.stages.rl_options import (
     RolloutOptions,
     ShapingOptions,
     WatchOptions,
+    check_room,
 )
 from accord.stages.run_options import RunOptions, SampleOptions
 from accord.stages.score_options import BenchOptions, ScoringOptions
@@ -231,10 +232,7 @@ class RlConfig(WriterConfig):
 
     @model_validator(mode="after")
     def room_for_a_prompt(self) -> Self:
-        longest, new = self.data.max_length, self.rollout.max_new_tokens
-        if longest is not None and new >= longest:
-            what = f"{new}, which leaves no room for a prompt in max_length {longest}"
-            raise Conflict("max_new_tokens", what, "a larger max_length, or fewer new tokens")
+        check_room(self.data.max_length, self.rollout.max_new_tokens)
         return self
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from accord.data.dialogue import TokenGroup
@@ -16,8 +12,9 @@ from accord.data.ranges import Ranges
 from accord.maths.kl_control import adapted_beta
 from accord.stages.rl_rollouts import Controls, Figures, Made, Maker
 from accord.stages.rl_rounds import Clock, Stream, look
+from accord.stages.rl_saved import are_of, columns_of, read, samples_of, written
 from accord.training.hacking import Hacking
-from accord.training.rollout import Rollout, Samples, Tokens, sampled_group
+from accord.training.rollout import Rollout, Samples, Tokens
 from accord.training.shaping import Spread
 from accord.training.watch import Remark
 
@@ -134,47 +131,31 @@ class Rounds:
             "figures": self.figures,
             "sources": list(self.rollout.sources) if self.rollout else [],
         }
-        words = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
-        return {"about": words, **(dict(_columns(self.rollout)) if self.rollout else {})}
+        return {"about": written(about), **(dict(_columns(self.rollout)) if self.rollout else {})}
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """The reverse of `state_tensors`, exact to the bit."""
-        about: dict[str, Any] = json.loads(tensors["about"].numpy().tobytes())
+        about = read(tensors["about"])
         if self.adapt is not None and about["begun_with"] == self.begun_with:
             self.beta = about["beta"]  # else kl_coef was allowed to be another one, or to stay as it is
         self.baseline = math.nan if about["baseline"] is None else about["baseline"]
         self.spread, self.figures = Spread(**about["spread"]), about["figures"]
         self.hacking = Hacking(about["hacking"])
         prompts = [self.groups[place] for place in self.stream.at(max(about["iteration"], 0))]
-        if about["iteration"] >= 0 and _are(prompts, tensors):  # else the order was allowed to be another one
+        if about["iteration"] >= 0 and are_of(prompts, tensors):  # else the order was allowed to be another one
             self.iteration, self.left = about["iteration"], about["left"]
             self.rollout = _rollout(prompts, tensors, about["sources"])
 
 
 def _columns(rollout: Rollout) -> Iterator[tuple[str, Tensor]]:
-    ids = [torch.from_numpy(one.ids.copy()) for group in rollout.groups for one in group.completions]
-    yield "ids", torch.cat(ids)
-    yield "length", rollout.ranges.length
-    yield from _asked(rollout.groups)
+    yield from columns_of(rollout.groups)
     for kind, columns in (("token", rollout.tokens), ("sample", rollout.samples)):
         yield from ((f"{kind}/{name}", column) for name, column in columns._asdict().items())
     yield from ((f"source/{name}", column) for name, column in rollout.sources.items())
 
 
-def _asked(prompts: Sequence[TokenGroup]) -> Iterator[tuple[str, Tensor]]:
-    yield "prompt/ids", torch.cat([torch.from_numpy(one.prompt.copy()) for one in prompts])
-    yield "prompt/length", torch.tensor([len(one.prompt) for one in prompts])
-
-
-def _are(prompts: Sequence[TokenGroup], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether these prompts are those that were sampled from."""
-    return all(torch.equal(column, tensors[name]) for name, column in _asked(prompts))
-
-
 def _rollout(prompts: Sequence[TokenGroup], tensors: Mapping[str, Tensor], sources: Sequence[str]) -> Rollout:
-    pieces = [piece.numpy().astype(np.int32) for piece in tensors["ids"].split(tensors["length"].tolist())]
-    count = len(pieces) // len(prompts)
-    groups = tuple(sampled_group(one, pieces[i * count : (i + 1) * count]) for i, one in enumerate(prompts))
+    groups = samples_of(prompts, tensors)
     tokens = Tokens(*(tensors[f"token/{name}"].clone() for name in Tokens._fields))
     samples = Samples(*(tensors[f"sample/{name}"].clone() for name in Samples._fields))
     named = {name: tensors[f"source/{name}"].clone() for name in sources}

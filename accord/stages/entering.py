@@ -171,7 +171,8 @@ def _continued(folder: RunFolder, held: Held, config: TrainingConfig, here: dict
     before = found.state["config"] if found else started_with(folder)
     changes = differences(before, config) if before is not None else []
     step = found.step if found else 0
-    check_changes(changes, config, step, held.changes, str(found.path if found else folder.path))
+    where = str(found.path if found else folder.path)
+    check_changes(changes, config, step, held.changes, where, kept=found is not None)
     if found:
         check_conditions(found.about, here, found.path)
     history = found.state["changes"] if found else [one for one in held.changes if one["step"] == 0]

@@ -26,7 +26,7 @@ OF_THIS_START = {"resume", "allow_change"}  # and not of the run: run.yaml has n
 LENGTH = {"max_steps", "num_train_epochs"}
 ORDER = {
     "batch_size", "seed", "shuffle", "data", "validation", "eval_data", "mix", "mix_fraction", "num_mini_batches",
-    "num_ppo_epochs", "ptx", "ptx_kind", "ptx_batch_size",
+    "num_ppo_epochs", "num_epochs", "ptx", "ptx_kind", "ptx_batch_size",
 }  # fmt: skip
 # What of a checkpoint no other value could go on with.
 STAYS = {
@@ -133,11 +133,14 @@ def check_keys(config: TrainingConfig) -> None:
 
 
 def check_changes(
-    found: Sequence[Change], config: TrainingConfig, step: int, entries: Sequence[Entry], where: str
+    found: Sequence[Change], config: TrainingConfig, step: int, entries: Sequence[Entry], where: str, *, kept: bool
 ) -> None:
-    """InputError where options differ that must not, or were not allowed to: now, or at this step before."""
+    """InputError where options differ that must not, or were not allowed to: now, or at this step before.
+
+    kept: whether the run has a checkpoint.
+    """
     stay = [change for change in found if change.key in STAYS and not leaves_best(change)]
-    if step and stay:
+    if kept and stay:
         reasons = "; ".join(f"{change}: {STAYS[change.key]}" for change in stay)
         fix = "resume with the same, or begin another run from the model of this one"
         raise InputError(f"no run goes on with this changed: {reasons}", where=where, fix=fix)

@@ -29,7 +29,7 @@ DEPTH = 5  # folders below the directory given: runs/sweep/values of a run, and 
 # What a run folder has besides runs.
 OWN = {"checkpoints", "best", "tensorboard"}
 BLOCK = 1 << 16  # bytes of metrics.jsonl read at once, from its end
-GOES_ON = ("stopped", "failed", "killed")
+GOES_ON = ("waiting", "stopped", "failed", "killed")
 DIVERGED = 3  # the exit code
 STEP = re.compile(r"step-(\d+)(?:\.\d+)?")
 
@@ -117,12 +117,12 @@ def _about(folder: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _state(folder: Path, ended: Mapping[str, Any], damage: str | None) -> tuple[str, str | None]:
-    """running, finished, stopped, failed, killed or damaged; and why."""
+    """running, finished, waiting, stopped, failed, killed or damaged; and why."""
     if (process := held_by(folder)) is not None:
         return "running", process
     if damage is not None:
         return "damaged", damage
-    if ended.get("state") in ("finished", "stopped", "failed"):
+    if ended.get("state") in ("finished", "waiting", "stopped", "failed"):
         return ended["state"], ended.get("error")
     return "killed", f"no end was recorded ({_last_holder(folder)})"
 

@@ -23,33 +23,41 @@ from accord.stages.state import State, resume, save_checkpoint
 from accord.training.loop import StepResult, fit
 from accord.training.progress import Progress
 from accord.training.schedule import SCHEDULES, warmup_count
-from accord.training.stop import Left, Stop
+from accord.training.stop import Left, Stop, Waits
 from accord.training.suspects import StepDiverged
 from accord.training.window import Window
 
 BY_CALLBACK = "a callback returned False"
 
 
-def train(session: Session) -> Result:
-    """Trains, evaluates, saves; gives the trained model."""
+def train(session: Session) -> Result | None:
+    """Trains, evaluates, saves; gives the trained model, or None where people have to do their part first."""
     run, weights = session.config.run, session.begun.weights
     state = resume(session) if run.resume else State()
     state.watch.losses_tell, state.watch.lifeless = session.losses_tell, session.lifeless
     session.folder.step = state.done
     session.folder.record(total=session.total)
     session.folder.report(
-        run.report_to, state.done, name=run.run_name, project=run.project, config=flat(session.config), tell=say
+        run.report_to,
+        state.done,
+        name=run.run_name,
+        project=run.project,
+        config=flat(session.config),
+        tell=say,
+        again=session.begun.entered.found is not None,
     )
     with Stop() as session.stop, session.saver, kept(session):
         try:
             if state.done < session.total:
                 try_largest(session)
-            ended = _begin(session, state) if state.done == 0 else None
+            ended = _begin(session, state) if session.begun.entered.found is None else None
             ended = ended or _steps(session, state)
             after = _last_figures(session, state)
         except Left:
             session.saver.wait()
             raise stopped(session, state) from None
+        except Waits as waits:
+            return _wait(session, state, waits)
         except (Diverged, ServiceError, InputError) as error:
             # What was learnt is sound where the gradient is dead, or where a reward was none, or a function failed.
             if not isinstance(error, StepDiverged) or error.moment.grad_norm == 0:
@@ -65,6 +73,17 @@ def train(session: Session) -> Result:
     best = summary_of(session.config.best, state.best)
     warnings = [str(remark) for remark in (*state.watch.warnings, *session.warnings())]
     return _finish(session, state, Training(state.done, state.seconds, state.before, after, best, ended, warnings))
+
+
+def _wait(session: Session, state: State, waits: Waits) -> None:
+    """People are asked once all is saved: what they speak of is then what the run goes on with."""
+    if waits.is_new:
+        save_checkpoint(session, state)
+    session.saver.wait()
+    if waits.is_new or not (session.folder.path / waits.name).exists():
+        session.folder.write_text(waits.name, waits.text)
+    session.folder.waits = waits.what
+    say(waits.what)
 
 
 def _save_what_is_done(session: Session, state: State, error: AccordError) -> None:
@@ -98,7 +117,8 @@ def _last_figures(session: Session, state: State) -> Evaluation | None:
 
 def _log(session: Session, state: State, train: Mapping[str, float], held: Evaluation | None) -> bool:
     """One line of metrics for the folder, the trackers and the callbacks; False where one of these ends the run."""
-    if held is not None and state.watch.hear(state.done, held.estimates["loss"].mean):
+    loss = held.estimates.get("loss") if held else None  # there is none where people judge samples
+    if loss is not None and state.watch.hear(state.done, loss.mean):
         say(f"warning: {state.watch.news()[-1]}")
     epoch = state.done / session.course.per_epoch
     line = session.folder.log(state.done, epoch, train, held.flat() if held else {})

@@ -8,13 +8,14 @@ from typing import Any
 from accord.errors import AccordError, Stopped, exit_code
 
 
-def ending(error: BaseException | None, step: int) -> dict[str, Any]:
+def ending(error: BaseException | None, step: int, waits: str | None = None) -> dict[str, Any]:
     """state, code (of exit), step (the last one done), error (text or None), time (seconds since 1970).
 
-    The state is finished, stopped (by a signal) or failed.
+    The state is finished, waiting (for people; `waits` says for what), stopped (by a signal) or failed.
     """
     code = 0 if error is None else exit_code(error)
-    return {"state": _state(error), "code": code, "step": step, "error": _text(error), "time": time.time()}
+    state, text = ("waiting", waits) if error is None and waits else (_state(error), _text(error))
+    return {"state": state, "code": code, "step": step, "error": text, "time": time.time()}
 
 
 def _state(error: BaseException | None) -> str:

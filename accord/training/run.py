@@ -51,6 +51,7 @@ class RunFolder:
         self.path = Path(path)
         self.id = ""
         self.step = 0  # the last one done, for `end`
+        self.waits: str | None = None  # what people have to do before the run goes on, for `end`
         self._started = False
         self._lock: TextIO | None = None
         self._reporters: trackers.Reporters | None = None
@@ -117,16 +118,18 @@ class RunFolder:
             return
         self._started = False
         with suppress(Exception) if error else nullcontext():
-            self.record(ended=ending(error, self.step))
+            self.record(ended=ending(error, self.step, self.waits))
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file of the folder whole or not at all; it is on the disk then."""
-        aside = self.path / f".{name}.tmp"
-        with _storage(self.path / name):
+        """Writes a file of the folder, or of one in it, whole or not at all; it is on the disk then."""
+        file = self.path / name
+        aside = file.with_name(f".{file.name}.tmp")
+        with _storage(file):
+            file.parent.mkdir(exist_ok=True)
             aside.write_text(text, encoding="utf-8")
             sync(aside)
-            os.replace(aside, self.path / name)
-            sync(self.path)
+            os.replace(aside, file)
+            sync(file.parent)
 
     def write_json(self, name: str, value: object) -> None:
         """As `write_text`; numbers that are not finite become null, which JSON has."""
@@ -192,12 +195,14 @@ class RunFolder:
         project: str | None = None,
         config: Mapping[str, object] | None = None,
         tell: Callable[[str], None] = print,
+        again: bool = False,
     ) -> None:
         """From now on `log` also writes to these trackers; a resumed run goes on in the runs that it has there.
 
-        step: steps done. tell: gets a line where a tracker fails later. ServiceError where one cannot be started.
+        step: steps done. again: the run goes on from a checkpoint, which may be of step 0. tell: gets a line where a
+        tracker fails later. ServiceError where one cannot be started.
         """
-        held = self._tracked() if step else {}
+        held = self._tracked() if step or again else {}
         self._reporters = trackers.Reporters(tell, self._reached if step else 0)
         about = trackers.Run(self.path, project or "", name or self.path.name, config or {}, "", step)
         for tracker in to:

@@ -21,6 +21,18 @@ class Left(Exception):
     """Work that is done again on resuming was left in the middle, as the run is to stop."""
 
 
+class Waits(Exception):
+    """The run ends here, and goes on once people have done their part.
+
+    what: says which part. name, text: of a file of the run folder that they need. is_new: they are asked for the first
+    time, so that all has to be saved before.
+    """
+
+    def __init__(self, what: str, name: str, text: str, *, is_new: bool) -> None:
+        self.what, self.name, self.text, self.is_new = what, name, text, is_new
+        super().__init__(what)
+
+
 class Stop:
     """Inside this context manager the signals are only noted. One that was ignored before, as under nohup, stays so.
 

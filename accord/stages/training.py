@@ -57,7 +57,8 @@ def train(session: Session) -> Result | None:
             session.saver.wait()
             raise stopped(session, state) from None
         except Waits as waits:
-            return _wait(session, state, waits)
+            _wait(session, state, waits)
+            return None
         except (Diverged, ServiceError, InputError) as error:
             # What was learnt is sound where the gradient is dead, or where a reward was none, or a function failed.
             if not isinstance(error, StepDiverged) or error.moment.grad_norm == 0:

@@ -10,6 +10,7 @@ from accord import __version__
 from accord.data.take import Kind
 from accord.stages.config import DpoConfig, TrainingConfig
 from accord.stages.losses import kind_of, names_of
+from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.resolve import dump
 from accord.stages.rl_names import ALGORITHMS
 
@@ -17,6 +18,7 @@ WORDS: dict[str, str] = {
     "pretrain": "pre-trained on texts",
     "sft": "fine-tuned on demonstrations",
     "dpo": "aligned with comparisons by direct preference optimisation",
+    "online-dpo": "aligned with judgements of its own samples by direct preference optimisation",
     "reward": "reward model of comparisons",
     "classify": "classifier of labelled texts",
     **{name: f"aligned with rewards by reinforcement learning ({name})" for name in ALGORITHMS},
@@ -97,9 +99,10 @@ def _changes(summary: Mapping[str, Any]) -> list[str]:
 
 def _title(command: str, config: TrainingConfig) -> str:
     """What was learnt from, and by which losses: DPO only where it was that."""
-    if not isinstance(config, DpoConfig) or (names := names_of(config.preference)) == ["sigmoid"]:
+    if not isinstance(config, DpoConfig | OnlineDpoConfig) or (names := names_of(config.preference)) == ["sigmoid"]:
         return WORDS[command].capitalize()
-    return f"Aligned with {SOURCES[kind_of(names[0])]} by {' + '.join(names)}"
+    own = " of its own samples" if isinstance(config, OnlineDpoConfig) else ""
+    return f"Aligned with {SOURCES[kind_of(names[0])]}{own} by {' + '.join(names)}"
 
 
 def _losses(summary: Mapping[str, Any]) -> list[str]:

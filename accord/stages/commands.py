@@ -32,6 +32,7 @@ from accord.stages.config import (
     VerifyConfig,
 )
 from accord.stages.leaves import leaves
+from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
 from accord.stages.resolve import load
 
@@ -120,6 +121,13 @@ COMMANDS: dict[str, Command] = {
     ),
     **{name: _rl_command(name) for name in rl_names.ALGORITHMS},
     "rl": _rl_command(None),
+    "online-dpo": Command(
+        OnlineDpoConfig,
+        "accord.stages.online",
+        "Stages, in order",
+        "Direct preference optimisation on samples of the model itself, judged by rewards or by people.",
+        "accord online-dpo --model tuned --reward reward --data prompts.jsonl --output_dir aligned",
+    ),
     "classify": Command(
         ClassifyConfig,
         "accord.stages.classify",
@@ -292,6 +300,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 init, pretrain, sft, dpo, reward = map(_function, ("init", "pretrain", "sft", "dpo", "reward"))
 rl, ppo, reinforce, rloo, grpo = map(_function, ("rl", "ppo", "reinforce", "rloo", "grpo"))
+online_dpo = _function("online-dpo")
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))

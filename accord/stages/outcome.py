@@ -13,8 +13,11 @@ from accord.models.sample import ends_of, sample
 from accord.stages.config import DpoConfig, WriterConfig
 from accord.stages.evaluation import Evaluation
 from accord.stages.losses import in_numbers
+from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.session import Session
 from accord.stages.setup import say
+
+LOSSES = DpoConfig | OnlineDpoConfig  # of stages with a loss of the tables
 
 
 @dataclass
@@ -69,7 +72,7 @@ def summarise(session: Session, went: Training, metrics: Mapping[str, float]) ->
     held = {name: {"before": was.get(name), "after": figure} for name, figure in now.items()}
     return {
         "command": session.command,
-        **({"losses": in_numbers(config.preference)} if isinstance(config := session.config, DpoConfig) else {}),
+        **({"losses": in_numbers(config.preference)} if isinstance(config := session.config, LOSSES) else {}),
         "steps": went.steps,
         "seconds": went.seconds,
         "train_groups": session.begun.data.trained,

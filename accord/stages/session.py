@@ -32,6 +32,7 @@ from accord.stages.hub import check_hub
 from accord.stages.intake import Intake, Preparation
 from accord.stages.load_data import Data, load_data, within_context
 from accord.stages.losses import names_of
+from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import LengthOptions, TrainOptions
 from accord.stages.policy import check_adapter, policy_of
 from accord.stages.setup import Given, Machine, apart, machine, ready, say, tokenizer_of
@@ -126,9 +127,10 @@ class Session:
     def title(self) -> str:
         """What is trained, for people: the command, or the losses where they are not its usual one."""
         config = self.config
-        if not isinstance(config, DpoConfig) or config.preference.loss_type == "sigmoid":
+        if not isinstance(config, DpoConfig | OnlineDpoConfig) or config.preference.loss_type == "sigmoid":
             return self.command
-        return " + ".join(names_of(config.preference))
+        online = "online " if isinstance(config, OnlineDpoConfig) else ""
+        return online + " + ".join(names_of(config.preference))
 
     @property
     def total(self) -> int:

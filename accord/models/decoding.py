@@ -5,6 +5,7 @@ Shapes: P prompts, N rows, T tokens, D as in accord.models.next_token.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from accord.data.encode import Ids
+from accord.errors import InputError
 from accord.models.next_token import Reader
 
 PASS_TOKENS = {"cpu": 8192, "cuda": 65536}  # most tokens, padding counted, that are read in one pass
@@ -62,3 +64,11 @@ def padded(prompts: Sequence[Ids], device: torch.device, *, left: bool) -> tuple
 def pass_tokens(reader: Reader) -> int:
     """Most tokens of one pass, where it is more than a single row."""
     return reader.most_tokens(PASS_TOKENS.get(reader.network.device.type, PASS_TOKENS["cuda"]))
+
+
+def room_of(network: PreTrainedModel, prompt: Ids, where: str = "prompt") -> int:
+    """How many tokens the model's context holds behind a prompt. InputError for an empty one."""
+    if not len(prompt):
+        raise InputError("no tokens to go on from", where=where, fix="give it at least one")
+    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    return int(context) - (1 if network.config.is_encoder_decoder else len(prompt))

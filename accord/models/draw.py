@@ -80,7 +80,7 @@ def _passed(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     whole = sums[:, -1:]
     # Rounding must not reach the whole sum, which nothing passes.
     aim = torch.minimum(uniform[:, None] * whole, torch.nextafter(whole, torch.zeros_like(whole)))
-    place = (sums <= aim).sum(1, keepdim=True)
+    place = (sums <= aim).sum(1, keepdim=True).clamp(max=weights.shape[1] - 1)  # of no numbers at all: the last
     weight = weights.gather(1, place).double()
     into = (aim - (sums.gather(1, place) - weight)) / weight
     return place.squeeze(1), into.squeeze(1).clamp(0.0, 1.0 - 2.0**-53)

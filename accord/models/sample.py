@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
@@ -11,8 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.data.encode import Ids
-from accord.errors import InputError
-from accord.models.decoding import Way, pass_tokens
+from accord.models.decoding import Way, pass_tokens, room_of
 from accord.models.draw import WHOLE, Drawing
 from accord.models.logprobs import LanguageModel, resting
 from accord.models.next_token import Reader, reader
@@ -71,15 +69,10 @@ def ends_of(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fro
 
 
 def _wanted(network: PreTrainedModel, prompts: Sequence[Ids], count: int, max_new_tokens: int) -> list[Wanted]:
-    config = network.config
-    context = getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
     before: Counter[bytes] = Counter()
     wanted = []
     for i, prompt in enumerate(prompts):
-        if not len(prompt):
-            raise InputError("no tokens to go on from", where=f"prompt {i + 1}", fix="give it at least one")
-        room = context - (1 if config.is_encoder_decoder else len(prompt))
-        first = before[prompt.tobytes()]
+        room, first = room_of(network, prompt, f"prompt {i + 1}"), before[prompt.tobytes()]
         wanted += [Wanted(prompt, first + k, min(max_new_tokens, room)) for k in range(count)]
         before[prompt.tobytes()] += count
     return wanted

@@ -84,8 +84,7 @@ def _draw(ask: Reader, states: Tensor, uniform: Tensor, drawing: Drawing) -> Dra
 def _write(written: Written, lines: Lines, running: npt.NDArray[np.bool_], drawn: Drawn, rules: Rules) -> Tensor:
     """Adds the tokens of the rows that are running, and notes which of them ended by that."""
     ids, logp = drawn.ids.cpu().numpy(), drawn.logp.cpu().numpy()
-    if not np.isfinite(logp).all():
-        raise Diverged("the model's logits are not finite", where="sampling", fix="take an earlier checkpoint")
+    check_logp(logp)
     live = lines[running]
     written.add(live, ids[running], logp[running])
     written.ended[live] |= np.isin(ids[running], rules.ends)
@@ -93,3 +92,9 @@ def _write(written: Written, lines: Lines, running: npt.NDArray[np.bool_], drawn
         for line in live:
             written.ended[line] |= rules.stop.found(written.ids[line, : written.length[line]])
     return drawn.ids
+
+
+def check_logp(logp: npt.NDArray[np.floating]) -> None:
+    """Diverged where the log-probability of what was drawn is no number."""
+    if np.isnan(logp).any():
+        raise Diverged("the model's logits are not finite", where="sampling", fix="take an earlier checkpoint")

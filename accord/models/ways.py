@@ -12,12 +12,13 @@ from transformers import PreTrainedModel
 
 from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.data.encode import Ids
+from accord.errors import ran_out_of_memory
 from accord.models.attention import NotImplementedByNetwork
 from accord.models.decode_cache import begin_equal, begin_padded
 from accord.models.decode_encoder import begin_beside, begin_beside_whole
 from accord.models.decode_shared import attending, begin_shared
 from accord.models.decode_whole import begin_whole
-from accord.models.decoding import Way
+from accord.models.decoding import Way, room_of
 from accord.models.layout import ROUNDING, stock_logprobs
 from accord.models.logprobs import LanguageModel
 from accord.models.next_token import Reader
@@ -31,7 +32,7 @@ DECODERS = (
 )
 ENCODED = (Way("beside", begin_beside), Way("beside, whole", begin_beside_whole))
 TRIED = 256  # tokens of the prompt that is tried
-FORCED = 6  # tokens that are decoded behind it
+FORCED = 6  # tokens that are decoded behind it, where the context has room for them
 
 # The way of each network that was tried, and in which precision and with which output layer.
 _FOUND: WeakKeyDictionary[PreTrainedModel, tuple[object, Way]] = WeakKeyDictionary()
@@ -48,18 +49,23 @@ def way_of(model: LanguageModel, reader: Reader, prompts: Sequence[Ids]) -> Way:
 
 def _tried(model: LanguageModel, reader: Reader, prompt: Ids) -> Way:
     *ways, last = ENCODED if model.network.config.is_encoder_decoder else DECODERS
+    while len(prompt) > 1 and room_of(model.network, prompt) < FORCED:
+        prompt = prompt[:-1]
     return next((way for way in ways if _exact(model, reader, way, prompt)), last)
 
 
 def _exact(model: LanguageModel, reader: Reader, way: Way, prompt: Ids) -> bool:
     """Whether two prompts with two completions each, decoded together, have the log-probabilities of whole rows."""
     other = prompt[::-1] if way.equal else prompt[::-1][: max(1, 2 * len(prompt) // 3)]
-    forced = [np.resize(np.roll(prompt, shift), FORCED) for shift in range(3)]
+    length = min(FORCED, room_of(model.network, prompt))
+    forced = [np.resize(np.roll(prompt, shift), length) for shift in range(3)]
     rows = [(prompt, forced[0]), (prompt, forced[1]), (other, forced[2])]
     try:
         with way.within(model.network):
             found = _decoded(reader, way, [prompt, other], forced)
-    except (NotImplementedByNetwork, TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+    except (NotImplementedByNetwork, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        if ran_out_of_memory(error):
+            raise
         return False  # a state of a kind that nobody thought of
     truth = torch.stack([stock_logprobs(model, _group(*row)) for row in rows])
     gap = (found - truth).abs()
@@ -68,15 +74,15 @@ def _exact(model: LanguageModel, reader: Reader, way: Way, prompt: Ids) -> bool:
 
 
 def _decoded(reader: Reader, way: Way, prompts: Sequence[Ids], forced: Sequence[Ids]) -> Tensor:
-    """(3, FORCED) log-probabilities of three completions, the first two of one prompt. In the middle the rows change
+    """(3, T) log-probabilities of three completions, the first two of one prompt. In the middle the rows change
     places, as they do where one leaves."""
     device = reader.network.device
     tokens = torch.from_numpy(np.stack(forced).astype(np.int64)).to(device)
     order = torch.tensor([2, 0, 1], device=device)
     decoding, states = way.begin(reader, prompts, torch.tensor([0, 0, 1], device=device))
     found = [_logp(reader, states, tokens[:, 0])]
-    for place in range(1, FORCED):
-        if place == FORCED // 2:
+    for place in range(1, tokens.shape[1]):
+        if place == tokens.shape[1] // 2:
             decoding.keep(order)
             tokens, found = tokens[order], [logp[order] for logp in found]
         states = decoding.step(tokens[:, place - 1])

@@ -53,7 +53,7 @@ def run(config: OnlineDpoConfig, given: Given) -> Result | None:
 def _furnish(session: Session, rounds: OnlineRounds) -> None:
     """What this kind of session does besides its steps."""
     held = [session.begun.data.groups[place] for place in session.begun.data.held]
-    session.news, session.figures = rounds.news, rounds.means.read
+    session.news, session.figures = rounds.news, rounds.figures
     session.warnings = lambda: rounds.hacking.warnings
     session.evaluation = partial(_evaluation, rounds, held)
     session.extra_state = {"rounds": rounds}

@@ -82,6 +82,10 @@ class OnlineRounds:
             self._lesson = self.teacher.lesson(self.round)
         return self._lesson
 
+    def figures(self) -> dict[str, float]:
+        """Of the rounds since the last log line."""
+        return self.means.read()
+
     def news(self) -> list[Remark]:
         """What of the rewards is to be said since the last call."""
         return self.hacking.news()

@@ -1,6 +1,7 @@
 """The sampler: its numbers are the training engine's for every family, its samples the model's and nobody else's."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -58,21 +59,21 @@ def test_log_probabilities_are_the_training_engines(name: str) -> None:
     ends = range(END, 90, 6)
     made = sample(model, PROMPTS, count=3, max_new_tokens=14, ends=ends, seed=4, drawing=Drawing(1.3))
     lengths = {len(one.ids) for samples in made for one in samples}
-    assert len(lengths) > 2 and max(lengths) == 14  # some left the batch before others
+    assert len(lengths) > 2 and max(lengths) > 8  # some left the batch before others, some went beyond a window
     assert ways._FOUND[network][1].name == WAYS[name]
     truth = engine(model, PROMPTS, made, temperature=1.3)
     np.testing.assert_allclose(said(made), truth, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "t5"])
-@pytest.mark.parametrize("way", ["padded", "equal", "whole", "beside, whole"])
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [*product(["llama", "gemma2"], ["padded", "equal", "whole"]), ("t5", "beside"), ("t5", "beside, whole")],
+)
 def test_every_way_is_exact(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slower ones too, with the networks' own logits, and where one pass cannot read all prompts."""
     network = FAMILIES[name]()
     kinds = ways.ENCODED if network.config.is_encoder_decoder else ways.DECODERS
     chosen = [one for one in kinds if one.name == way]
-    if not chosen:
-        pytest.skip("not for this kind of network")
     monkeypatch.setattr(ways, "_FOUND", {})
     monkeypatch.setattr(ways, "ENCODED" if network.config.is_encoder_decoder else "DECODERS", chosen)
     monkeypatch.setattr("accord.models.decoding.PASS_TOKENS", {"cpu": 45, "cuda": 45})

@@ -12,44 +12,64 @@ from transformers import PreTrainedTokenizerBase
 from accord.data.dialogue import Dialogue, TokenCompletion, TokenGroup
 from accord.data.encode import Ids
 from accord.data.length import fit_groups
+from accord.errors import InputError
 from accord.models.stop_strings import StopStrings
-from accord.records import Completion, Group, Judged, Message, Origin, Text
+from accord.records import Completion, Group, Message, Origin, Text
 from accord.stages.intake import Intake, Pairs
 from accord.stages.options import LengthOptions, ReadOptions
 
 
 class Prompts:
-    """The prompts of a run as they were read, by where they stand: tokens do not hold them."""
+    """The prompts of a run as they were read, by where they stand and by their tokens, which do not hold them.
+
+    By their tokens, too: the rows of two lists from Python, trained on and held out, stand in the same places.
+    """
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[Origin, str], Group] = {}
+        self._texts: dict[tuple[Origin, str, bytes], Group] = {}
 
-    def take(self, group: Group) -> Group:
-        """The group's prompt alone, which is kept."""
-        alone = replace(group, completions=(), judgements=())
-        self._texts[group.source, group.id] = alone
-        return alone
+    def keep(self, group: Group, tokens: TokenGroup) -> None:
+        self._texts[tokens.group.source, tokens.group.id, tokens.prompt.tobytes()] = group
 
-    def of(self, group: Judged) -> Group:
+    def of(self, tokens: TokenGroup) -> Group:
         """The prompt of a group of tokens, without completions."""
-        return self._texts[group.source, group.id]
+        return self._texts[tokens.group.source, tokens.group.id, tokens.prompt.tobytes()]
+
+
+def alone(group: Group) -> Group:
+    """The group's prompt, without completions."""
+    return replace(group, completions=(), judgements=())
 
 
 def intake_of(prompts: Prompts, length: LengthOptions, count: int, new: int) -> Intake:
     """Prompts with room for `new` tokens behind them; each has `count` blanks in the place of its samples."""
     return Intake(
-        "rl", prompts.take, partial(_fitting, length, new), pack=partial(_with_blanks, count, new), kept=False
+        "rl", alone, partial(_fitting, prompts, length, new), pack=partial(_with_blanks, count, new), kept=False
     )
 
 
 def _fitting(
-    length: LengthOptions, new: int, dialogue: Dialogue, groups: Iterable[Group], options: ReadOptions
+    prompts: Prompts, length: LengthOptions, new: int, dialogue: Dialogue, groups: Iterable[Group], options: ReadOptions
 ) -> Pairs:
-    """max_length is for prompt and sample together."""
-    assert options.max_length is not None
+    """max_length is for prompt and sample together; of an encoder-decoder for each. InputError where none has room."""
+    most = options.max_length
+    assert most is not None
+    room = most - new if not dialogue.apart else most if new < most else 0
+    if room < 1:
+        what = f"{new}, which leaves no room for a prompt in the model's {most} tokens"
+        raise InputError(what, where="max_new_tokens", fix="fewer new tokens, or another model")
     made = dialogue.stream(groups, on_bad_row=options.on_bad_row)
-    room = options.max_length - new
-    return fit_groups(made, dialogue, max_length=room, on_long=length.on_long, max_dropped=length.max_dropped)
+    try:
+        for group, tokens in fit_groups(
+            made, dialogue, max_length=room, on_long=length.on_long, max_dropped=length.max_dropped
+        ):
+            prompts.keep(group, tokens)
+            yield group, tokens
+    except InputError as error:
+        if error.where:  # a row, and nothing about lengths
+            raise
+        what = f"{error.what}: {room} of {most} tokens are left for a prompt, as a sample may have {new}"
+        raise InputError(what, where="max_new_tokens", fix=f"fewer new tokens, {error.fix}") from None
 
 
 def _with_blanks(count: int, new: int, groups: list[TokenGroup], read: ReadOptions) -> list[TokenGroup]:

@@ -30,7 +30,7 @@ from accord.stages.rl_prompts import Prompts
 from accord.stages.rl_rollouts import Roles
 from accord.stages.session import Begun
 from accord.stages.setup import Given, moved, network_of, ready, say
-from accord.stages.trainable import optimizer_recipe
+from accord.stages.trainable import optimizer_recipe, set_going
 from accord.training.moving import copied
 from accord.training.optimizer import Weights
 
@@ -63,13 +63,14 @@ def scorers_of(config: SampledConfig, given: Given, begun: Begun, prompts: Promp
 def longest_of(config: SampledConfig, begun: Begun, prompts: Prompts) -> Longest:
     """The largest group that may come."""
     largest = max(begun.data.groups, key=lambda group: group.length)
-    return Longest(prompts.of(largest.group), config.generations, config.rollout.max_new_tokens)
+    return Longest(prompts.of(largest), config.generations, config.rollout.max_new_tokens)
 
 
 def _reference(name: str | None, config: SampledConfig, given: Given, begun: Begun) -> LanguageModel:
     model = begun.model
     if name is not None or "reference" in given:
         network = network_of(name or "<object>", given.get("reference"), begun.tokenizer, config.model, begun.place)
+        _check_apart(network, model.network)
         other = ready(network, begun.data.groups, config.model)
         if "reference" not in given:
             moved(network, begun.place.device, begun.place.dtype)
@@ -78,6 +79,14 @@ def _reference(name: str | None, config: SampledConfig, given: Given, begun: Beg
         keep_reference(model.network)
         return replace(model, network=seen_as(model.network, "reference"))
     return replace(model, network=copied(model.network, begun.weights.masters).eval())
+
+
+def _check_apart(reference: PreTrainedModel, policy: PreTrainedModel) -> None:
+    """InputError where the reference would be trained: Python gave the policy, or a part of it, as its reference."""
+    trained = {id(parameter) for parameter in policy.parameters() if parameter.requires_grad}
+    if any(id(parameter) in trained for parameter in reference.parameters()):
+        what = "has the model's own weights, which are trained"
+        raise InputError(what, where="reference", fix="leave it out, as a copy of the model is kept, or give a copy")
 
 
 def _on_base(policy: LanguageModel) -> Share:
@@ -109,7 +118,11 @@ def watched_of(config: SampledConfig, begun: Begun, longest: Longest) -> Rewards
     if sources is None:
         return None
     options = config.reward_sources.model_copy(update={"reward": sources, "reward_weights": None})
-    found = rewards_of(options, config.model, {}, begun.place, longest=longest)
+    try:
+        found = rewards_of(options, config.model, {}, begun.place, longest=longest)
+    except InputError as error:
+        where = "watch_reward" if error.where == "reward" else error.where
+        raise InputError(error.what, where=where, fix=error.fix) from error
     named = tuple(replace(one, name=f"watched/{one.name}") for one in found.sources)  # type: ignore[type-var]
     return Rewards(named, found.weights)
 
@@ -158,7 +171,9 @@ def _trunk(name: str, config: RlConfig, begun: Begun) -> LanguageModel:
     network = load_scorer(name, device=begun.place.device, trust_remote_code=config.model.trust_remote_code)
     check_vocabulary(network, begun.tokenizer)
     say(f"the critic begins as the reward model {name}")
-    return ready(network, begun.data.groups, config.model)
+    model = ready(network, begun.data.groups, config.model, keeps=not config.train.gradient_checkpointing)
+    set_going(network, config.train)
+    return model
 
 
 def critic_weights(critic: Critic, config: RlConfig, dtype: torch.dtype) -> Weights:

@@ -130,7 +130,7 @@ class Writer:
         """What the samples of a prompt say."""
         how = self.sampling
         said = [sampled_text(self.tokenizer, group.prompt, one.ids, how.ends, how.stop) for one in group.completions]
-        return answered(self.prompts.of(group.group), said)
+        return answered(self.prompts.of(group), said)
 
 
 @dataclass(frozen=True)

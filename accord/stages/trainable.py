@@ -23,6 +23,15 @@ DROPPING = ("attention_dropout", "attn_pdrop", "dropout", "activation_dropout", 
 def weights_of(network: PreTrainedModel, train: TrainOptions, dtype: torch.dtype) -> Weights:
     """The network's parameters made trainable in `dtype`, with optimiser and average."""
     network.zero_grad()  # a model that Python passes may bring gradients of its own, and steps add to what is there
+    set_going(network, train)
+    frozen_is_saved = not is_adapted(network)
+    return Weights.of(
+        network, optimizer_recipe(train), dtype=dtype, average=_average(train), widen_frozen=frozen_is_saved
+    )
+
+
+def set_going(network: PreTrainedModel, train: TrainOptions) -> None:
+    """Training mode where dropout or checkpointing of activations asks for it, and no other dropout than asked for."""
     # Dropout is off unless asked for. Checkpointing works in training mode only; dropout of 0 does nothing there.
     network.train(train.dropout or train.gradient_checkpointing or bool(dropouts(network)))
     if train.gradient_checkpointing:
@@ -33,10 +42,6 @@ def weights_of(network: PreTrainedModel, train: TrainOptions, dtype: torch.dtype
             network.gradient_checkpointing_enable({"use_reentrant": False, **role})
     if network.training and not train.dropout:
         _silence_dropout(network, spare=dropouts(network))
-    frozen_is_saved = not is_adapted(network)
-    return Weights.of(
-        network, optimizer_recipe(train), dtype=dtype, average=_average(train), widen_frozen=frozen_is_saved
-    )
 
 
 def optimizer_recipe(train: TrainOptions) -> Recipe:

@@ -1,7 +1,8 @@
 """Batch invariance: however a step is cut, loss, gradient and metrics are those of the formula over stock's numbers."""
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -461,6 +462,24 @@ def test_what_a_step_reports() -> None:
     result = step.result
     assert (result.step, result.groups, result.tokens, result.row_tokens) == (1, 2, 10 + 18, 13 + 26)
     assert (result.learning_rate, result.seconds > 0) == (1.0, True)
+
+
+def test_the_time_of_a_step_counts_its_making() -> None:
+    """As of samples, which take longer than what is learnt from them; not what is done between two steps."""
+
+    def made() -> Iterator[list[Part]]:
+        for _ in range(2):
+            time.sleep(0.2)
+            yield [Part(cut(TURNS, "tree", 64), Likelihood())]
+
+    network = moved(tiny.llama())
+    weights, began = Weights.of(network, recipe("sgd")), time.perf_counter()
+    seconds = []
+    for step in fit(LanguageModel(network), made(), weights, lambda _: 1.0, max_grad_norm=0, seed=0):
+        seconds.append(step.seconds)
+        time.sleep(0.3)
+    assert all(one >= 0.2 for one in seconds)
+    assert sum(seconds) < time.perf_counter() - began - 0.6
 
 
 def test_measuring_leaves_no_gradient_and_no_other_mode() -> None:

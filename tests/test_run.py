@@ -281,6 +281,15 @@ def test_rates_and_time_left_come_from_the_last_steps() -> None:
     assert screen.getvalue() == "dpo step 160/200  epoch 0.40  loss 0.5000  4.0 groups/s  500 tok/s  1:20 left\n"
 
 
+def test_what_is_shown_takes_the_place_of_the_loss() -> None:
+    screen = io.StringIO()
+    progress = Progress("ppo", 4, console=Console(file=screen, width=120))
+    progress.advance(1, None, 0.5, 1, 10, "score 0.843  KL 4.61")
+    progress.log()
+    assert screen.getvalue().startswith("ppo step 1/4  score 0.843  KL 4.61  ")
+    assert "loss" not in screen.getvalue()
+
+
 def test_a_terminal_has_a_bar_and_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")

@@ -30,6 +30,11 @@ class Show:
         self.every, self.count, self.tokenizer = config.rollout.sample_steps, config.sampling.samples, tokenizer
         self.a_round = config.epochs * config.rollout.num_mini_batches  # steps
         self.session: Session | None = None
+        self._latest = ""
+
+    def latest(self) -> str:
+        """The last round in a few words; nothing before the first one of this process."""
+        return self._latest
 
     def tell(self, what: str, done: int, total: int) -> None:
         """On the progress bar, where there is one."""
@@ -46,6 +51,8 @@ class Show:
         self, step: int, answers: Answers, numbers: Mapping[str, Tensor], sources: Mapping[str, Tensor]
     ) -> None:
         """The first ones, in the terminal and in samples.jsonl, where that is due. numbers, sources: name -> (C,)."""
+        means = {name: float(numbers[name].double().mean()) for name in SHOWN if name in numbers}
+        self._latest = "  ".join(f"{SHOWN[name][0]} {format(mean, SHOWN[name][1])}" for name, mean in means.items())
         is_due = self.every and (step == 0 or step // self.every > (step - self.a_round) // self.every)
         if not is_due or not self.count or self.session is None:
             return

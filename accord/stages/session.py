@@ -37,6 +37,7 @@ from accord.stages.options import LengthOptions, TrainOptions
 from accord.stages.policy import check_adapter, policy_of
 from accord.stages.setup import Given, Machine, apart, machine, ready, say, tokenizer_of
 from accord.stages.trainable import weights_of
+from accord.training.curves import PANELS, Panel
 from accord.training.fitting import Room
 from accord.training.objectives import Objective
 from accord.training.optimizer import Weights
@@ -119,7 +120,9 @@ class Session:
     evaluation: Callable[[Session], Evaluation] | None = None  # in the place of the held-out objective's figures
     extra_state: Mapping[str, Extra] = field(default_factory=dict)  # goes into checkpoints, by file name
     progress: Progress | None = None  # while it trains
+    shown: Callable[[], str] = str  # what its lines say in the place of the loss
     at_end: AtEnd | None = None  # looks at the trained model before it is written
+    panels: Sequence[Panel] = PANELS  # of curves.png
     stop: Stop = field(default_factory=Stop)  # hears the signals while the run trains
     saver: Saver = field(default_factory=lambda: Saver(say))  # writes its checkpoints
 

@@ -137,7 +137,7 @@ def _finish(session: Session, state: State, went: Training) -> Result:
     folder.write_json("summary.json", summary)
     base = base_name(network) if is_adapted(network) else None
     folder.write_text("README.md", model_card(session.command, session.config, summary, base=base, findings=found.card))
-    folder.draw_curves(f"accord {session.title}: {folder.path.name}")
+    folder.draw_curves(f"accord {session.title}: {folder.path.name}", session.panels)
     report(session, went)
     for line in found.lines:
         say(line)
@@ -207,7 +207,7 @@ def _count(session: Session, state: State, result: StepResult, progress: Progres
         session.after_step(result.step)
     epoch = result.step / session.course.per_epoch
     loss = result.loss if result.groups else None
-    progress.advance(result.step, epoch, loss, result.groups, result.tokens)
+    progress.advance(result.step, epoch, loss, result.groups, result.tokens, session.shown())
     session.saver.check()
 
 

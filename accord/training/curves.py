@@ -31,6 +31,7 @@ PANELS = (
     Panel("gradient_weight", "gradient weight", level=0.5),
     Panel("objective/scores", "score of the samples"),
     Panel("objective/kl", "KL to the reference (nats a sample)", level=0.0),
+    Panel("objective/entropy", "entropy of a sample (nats)", from_zero=True),
     Panel("completions/mean_length", "tokens of a sample", from_zero=True),
     Panel("completions/ended", "share of samples that end", from_zero=True),
     Panel("policy/clipfrac_avg", "share of ratios clipped", from_zero=True),
@@ -41,9 +42,9 @@ PANELS = (
 )
 
 
-def draw(lines: Sequence[Mapping[str, Any]], title: str, file: Path) -> bool:
+def draw(lines: Sequence[Mapping[str, Any]], title: str, file: Path, panels: Sequence[Panel] = PANELS) -> bool:
     """Writes the panels that have data as a PNG file; False, and no file, where none has."""
-    shown = [panel for panel in PANELS if _points(lines, panel.metric) or _points(lines, f"eval_{panel.metric}")]
+    shown = [panel for panel in panels if _points(lines, panel.metric) or _points(lines, f"eval_{panel.metric}")]
     if not shown:
         return False
     # Here, not above: matplotlib takes half a second. Its Figure alone needs no window.

@@ -37,7 +37,7 @@ class StepResult(NamedTuple):
     tokens: int  # that went through the model
     row_tokens: int  # that would have in one row a completion
     groups: int
-    seconds: float
+    seconds: float  # to make the step's micro-batches, and to learn from them
 
 
 def fit(
@@ -62,7 +62,7 @@ def fit(
     """
     room, watch, trained = room or Room(), watch or Watch(), Trained(weights, beside)
     with model.segmented():
-        for index, step in enumerate(steps, start=first):
+        for index, (step, waited) in enumerate(_timed(steps), start=first):
             if not step:
                 yield StepResult(index + 1, 0.0, 0.0, rate(index), {}, 0, 0, 0, 0.0)
                 continue
@@ -85,7 +85,15 @@ def fit(
                 one.zero_grad()
             apart = {f"{one.name}grad_norm": (norm, 1.0) for one, norm in zip(beside, lengths[1:], strict=True)}
             own = moment._replace(grad_norm=lengths[0])
-            yield _result(own, computed, apart, time.perf_counter() - began)
+            yield _result(own, computed, apart, waited + time.perf_counter() - began)
+
+
+def _timed(steps: Iterable[Step]) -> Iterator[tuple[Step, float]]:
+    """Each with the seconds that it took to come: where it is sampled first, more than it takes to learn from it."""
+    began = time.perf_counter()
+    for step in steps:
+        yield step, time.perf_counter() - began
+        began = time.perf_counter()
 
 
 def _result(moment: Moment, computed: Computed, apart: Mapping[str, tuple[float, float]], seconds: float) -> StepResult:

@@ -66,6 +66,7 @@ class Progress:
         self.clock = clock
         self.ticks = deque([Tick(clock(), 0, 0, start)], maxlen=WINDOW + 1)
         self.loss: float | None = None
+        self.shown = ""
         self.text = ""
         # The numbers keep their width; the bar takes what a narrow terminal leaves, up to 40.
         numbers = TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True))
@@ -77,9 +78,14 @@ class Progress:
         self._bar = RichProgress(*columns, console=self.console, disable=not self.live)
         self._task: TaskID = self._bar.add_task(name, total=total, completed=start, text="")
 
-    def advance(self, step: int, epoch: float | None, loss: float | None, groups: int, tokens: int) -> None:
-        """Step `step` is done; it took so many groups and tokens. A loss of None leaves the last one standing."""
-        self.step = step
+    def advance(
+        self, step: int, epoch: float | None, loss: float | None, groups: int, tokens: int, shown: str = ""
+    ) -> None:
+        """Step `step` is done; it took so many groups and tokens. A loss of None leaves the last one standing.
+
+        shown: what is said in the place of the loss.
+        """
+        self.step, self.shown = step, shown
         self.ticks.append(Tick(self.clock(), groups, tokens, step))
         self.loss = self.loss if loss is None else loss
         self.text = self._describe(epoch)
@@ -113,6 +119,7 @@ class Progress:
         seconds = (last.time - first.time) / max(1, last.step - first.step)
         passes = "" if epoch is None else f"  epoch {epoch:.2f}"
         shown = "" if self.loss is None else f"  loss {self.loss:.4f}"
+        shown = f"  {self.shown}" if self.shown else shown
         left = _clock((self.total - self.step) * seconds)
         return f"{self.step}/{self.total}{passes}{shown}  {groups:.1f} groups/s  {tokens:,.0f} tok/s  {left} left"
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -216,11 +216,11 @@ class RunFolder:
         file = self.path / "trackers.json"
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
-    def draw_curves(self, title: str) -> None:
+    def draw_curves(self, title: str, panels: Sequence[curves.Panel] = curves.PANELS) -> None:
         """curves.png from metrics.jsonl; no file where nothing that it shows was logged."""
         aside = self.path / ".curves.tmp.png"
         with _storage(self.path / "curves.png"):
-            if curves.draw(self.metrics(), title, aside):
+            if curves.draw(self.metrics(), title, aside, panels):
                 os.replace(aside, self.path / "curves.png")
 
     def close(self, failed: bool = False) -> None:

@@ -13,6 +13,7 @@ from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.rl_course import RlCourse, cut_all
 from accord.stages.rl_evaluation import evaluate_prompts
+from accord.stages.rl_findings import apart, to_be_shown
 from accord.stages.rl_mix import mix_of
 from accord.stages.rl_options import KL_HORIZON
 from accord.stages.rl_prompts import Prompts, intake_of
@@ -51,7 +52,9 @@ def run(config: RlConfig, given: Given) -> Result | None:
         rounds = _rounds(config, begun, _maker(config, begun, roles, prompts, show), show)
         course = RlCourse(config, begun, rounds, roles.critic, mix).course
         show.session = session = Session(name, config, begun, course, Likelihood(), prompts_of(begun.data))
+        session.shown = show.latest
         _furnish(session, config, rounds, roles)
+        to_be_shown(session, apart(roles.rewards, roles.watched))
         return carry_out(session)
 
 

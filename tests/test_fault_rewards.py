@@ -3,16 +3,19 @@ with, the run ends as one that was left alone, as no reward was made up. Each fa
 """
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import tiny
 from reward_service_double import Reply, Service, nobody, rewards_by, service
-from stage_runs import lines, words, write_lines
+from stage_runs import lines, write_lines
 
-from accord.cli import main
+import accord
+from accord.cli import ending
+from accord.training.run import RunFolder
 
 PROMPTS = [{"id": row["id"], "prompt": row["prompt"]} for row in tiny.comparisons(24)]
 QUICK: dict[str, Any] = {
@@ -21,6 +24,7 @@ QUICK: dict[str, Any] = {
     "batch_size": 4,
     "logging_steps": 1,
     "sample_steps": 0,
+    "samples": 0,
     "report_to": "none",
     "reward_backoff": 0.0,
     "reward_timeout": 0.5,
@@ -35,14 +39,27 @@ Train = Callable[..., int]
 
 
 def training(workshop: Path, place: Path) -> Train:
-    """train("run", url, resume=True): accord reinforce into place/run; its exit code."""
+    """train("run", url, resume=True): accord reinforce into place/run; its exit code, and its last line is printed."""
     data = write_lines(place / "prompts.jsonl", PROMPTS)
 
     def run(folder: str, reward: str, **more: object) -> int:
         given = {"model": workshop / "model", "data": data, "output_dir": place / folder, "reward": reward}
-        return main(words("reinforce", {**given, **QUICK, **more}))
+        try:
+            accord.reinforce(**given, **{**QUICK, **more})
+        except accord.AccordError as error:
+            print(ending(error), file=sys.stderr)
+            return error.code
+        return 0
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_curves() -> Iterator[None]:
+    """They take most of the time of a run as short as these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "draw_curves", lambda self, title, panels: None)
+        yield
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def ppo(home: Path, place: Path, **options: object) -> int:
 def test_a_run_with_all_roles_on_one_base_goes_on_to_the_bit(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], begin: dict[str, Any]
 ) -> None:
-    options = {**begin, "model": home / begin["model"], "critic": "adapter"}
+    options = {**begin, "model": home / begin["model"]}
     assert ppo(home, tmp_path / "whole", **options) == 0
     assert "stands on the policy's base" in capsys.readouterr().err
     shutil.copytree(tmp_path / "whole", tmp_path / "again")

@@ -147,10 +147,11 @@ class CriticOptions(Options):
     """The critic of PPO."""
 
     panel: ClassVar[str] = "Critic"
-    critic: Literal["own", "adapter", "trunk"] = Field(
-        "own",
+    critic: Literal["own", "adapter", "trunk"] | None = Field(
+        None,
         description="Where its value head is: on a network of its own, on the policy's base under an adapter of its "
-        "own, or on the policy's own last states, which costs no forward pass.",
+        "own, or on the policy's own last states, which costs no forward pass; not given: adapter where "
+        "the policy is one and critic_model is not given, else own.",
     )
     critic_model: str | None = Field(
         None,

@@ -130,9 +130,11 @@ def watched_of(config: SampledConfig, begun: Begun, longest: Longest) -> Rewards
 def _critic(config: RlConfig, begun: Begun, rewards: Rewards) -> Critic | None:
     if config.policy.algorithm != "ppo":
         return None
-    if config.critic.critic == "trunk":
+    usual = "adapter" if is_adapted(begun.model.network) and config.critic.critic_model is None else "own"
+    place = config.critic.critic or usual
+    if place == "trunk":
         return on_policy(begun.model)
-    if config.critic.critic == "adapter":
+    if place == "adapter":
         return critic_on_base(begun.model, seed=config.train.seed, begin=_on_the_same_base(rewards))
     name = config.critic.critic_model or _first_model(rewards, begun)
     if name is not None:

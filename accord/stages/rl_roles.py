@@ -56,7 +56,10 @@ def scorers_of(config: SampledConfig, given: Given, begun: Begun, prompts: Promp
     """What gives rewards, and what scores beside it."""
     longest = longest_of(config, begun, prompts)
     share = _on_base(begun.model)
-    rewards = rewards_of(config.reward_sources, config.model, given, begun.place, longest=longest, share=share)
+    clock = begun.entered.clock
+    rewards = rewards_of(
+        config.reward_sources, config.model, given, begun.place, longest=longest, clock=clock, share=share
+    )
     return rewards, watched_of(config, begun, longest)
 
 
@@ -119,7 +122,7 @@ def watched_of(config: SampledConfig, begun: Begun, longest: Longest) -> Rewards
         return None
     options = config.reward_sources.model_copy(update={"reward": sources, "reward_weights": None})
     try:
-        found = rewards_of(options, config.model, {}, begun.place, longest=longest)
+        found = rewards_of(options, config.model, {}, begun.place, longest=longest, clock=begun.entered.clock)
     except InputError as error:
         where = "watch_reward" if error.where == "reward" else error.where
         raise InputError(error.what, where=where, fix=error.fix) from error

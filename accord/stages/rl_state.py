@@ -13,11 +13,12 @@ from accord.maths.kl_control import adapted_beta
 from accord.stages.rl_rollouts import Controls, Figures, Made, Maker
 from accord.stages.rl_rounds import Clock, Stream, look
 from accord.stages.rl_saved import are_of, columns_of, read, samples_of, written
-from accord.training.hacking import Hacking
+from accord.training.hacking import KL, Hacking
 from accord.training.rollout import Rollout, Samples, Tokens
 from accord.training.shaping import Spread
 from accord.training.watch import Remark
 
+BEYOND = 2.0  # times a KL that is held, and the policy has strayed from the reference
 EARLY = 1.5  # times the target, and a round is left: Spinning Up in Deep RL (Achiam 2018)
 Shown = Callable[[int, Rollout, Made], None]  # steps done, the round
 
@@ -54,7 +55,8 @@ class Rounds:
         self.iteration = -1
         self.rollout: Rollout | None = None
         self.left = False  # the rest of the round's steps are passed over
-        self.hacking = Hacking()
+        self.most_kl = KL if adapt is None else max(KL, BEYOND * adapt.target)
+        self.hacking = Hacking(kl=self.most_kl)
         self.figures: dict[str, float] = {}
         self._heard = [0.0, 0.0]
 
@@ -140,7 +142,7 @@ class Rounds:
             self.beta = about["beta"]  # else kl_coef was allowed to be another one, or to stay as it is
         self.baseline = math.nan if about["baseline"] is None else about["baseline"]
         self.spread, self.figures = Spread(**about["spread"]), about["figures"]
-        self.hacking = Hacking(about["hacking"])
+        self.hacking = Hacking(about["hacking"], kl=self.most_kl)
         prompts = [self.groups[place] for place in self.stream.at(max(about["iteration"], 0))]
         if about["iteration"] >= 0 and are_of(prompts, tensors):  # else the order was allowed to be another one
             self.iteration, self.left = about["iteration"], about["left"]

@@ -15,6 +15,7 @@ from accord.stages.resolve import load
 from accord.stages.rl_findings import findings, panels
 from accord.stages.rl_rollouts import Answers
 from accord.stages.rl_show import Show
+from accord.stages.session import Findings
 from accord.training.curves import PANELS
 
 IDS = np.array([3, 4], dtype=np.int32)
@@ -80,13 +81,18 @@ def test_the_end_holds_the_last_samples_against_the_first() -> None:
         {"step": 8, "objective/kl": 2.0, "objective/scores": None},
         {"step": 9, "objective/kl": 4.0, "objective/scores": 0.25},
     ]
-    session = SimpleNamespace(folder=SimpleNamespace(metrics=lambda: lines))
-    found = findings(session, ())  # type: ignore[arg-type]
-    assert list(found.lines) == [
+
+    def found(held: list[int]) -> Findings:
+        begun = SimpleNamespace(data=SimpleNamespace(held=held))
+        folder = SimpleNamespace(metrics=lambda: lines)
+        return findings(SimpleNamespace(folder=folder, begun=begun), ())  # type: ignore[arg-type]
+
+    assert list(found([]).lines) == [
         "samples' objective/scores: -0.8000 -> 0.2500 (steps to 4 -> to 9)",
         "samples' objective/kl: 0.0000 -> 4.0000 (steps to 4 -> to 9)",
     ]
-    assert "| objective/kl | 0.0000 | 4.0000 |" in found.card
+    assert found([7]).lines == []  # whose figures are said
+    assert "| objective/kl | 0.0000 | 4.0000 |" in found([7]).card
 
 
 def test_what_is_watched_has_a_picture_and_a_loss_that_says_nothing_has_none() -> None:

@@ -99,7 +99,7 @@ def report(session: Session, went: Training) -> None:
     if after is None:
         say("no held-out data: --validation 0.1 would have said how good the model is")
         return
-    for name in ("loss", "rewards/accuracies", "mean_token_accuracy", "objective/scores", "objective/kl"):
+    for name in session.told:
         if name in after.estimates:
             was = f"{before.estimates[name].mean:.4f} -> " if before else ""
             now = after.estimates[name]

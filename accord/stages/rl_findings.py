@@ -10,7 +10,6 @@ from accord.stages.reward_sources import Rewards
 from accord.stages.session import Findings, Session
 from accord.training.curves import PANELS, Panel
 
-# What is said at the end: figures of log lines.
 TOLD = ("objective/scores", "objective/kl", "completions/mean_length", "completions/ended")
 
 
@@ -23,7 +22,13 @@ def apart(rewards: Rewards | None, watched: Rewards | None) -> tuple[str, ...]:
 def to_be_shown(session: Session, sources: Sequence[str]) -> None:
     """Has the session draw and say all this."""
     session.panels = panels(sources, losses_tell=session.losses_tell)
+    session.told = ("objective/rlhf_reward", *named(sources))
     session.at_end = partial(findings, sources=sources)
+
+
+def named(sources: Sequence[str]) -> tuple[str, ...]:
+    """The figures that are said of samples, by their names in the log."""
+    return (*TOLD, *(f"rewards/{name}" for name in sources))
 
 
 def panels(sources: Sequence[str], *, losses_tell: bool) -> tuple[Panel, ...]:
@@ -38,13 +43,16 @@ def panels(sources: Sequence[str], *, losses_tell: bool) -> tuple[Panel, ...]:
 
 
 def findings(session: Session, sources: Sequence[str]) -> Findings:
-    """The first log line's means against the last one's, of the samples that were learnt from."""
+    """The first log line's means against the last one's, of the samples that were learnt from.
+
+    They are said where nothing was held out, whose figures say more.
+    """
     lines = [line for line in session.folder.metrics() if TOLD[1] in line]
     if not lines:
         return Findings({})
-    names = [name for name in (*TOLD, *(f"rewards/{name}" for name in sources)) if name in lines[-1]]
+    names = [name for name in named(sources) if name in lines[-1]]
     found = {name: {"first": lines[0].get(name), "last": lines[-1][name]} for name in names}
-    return Findings({"samples": found}, _card(found), _said(found, lines))
+    return Findings({"samples": found}, _card(found), [] if session.begun.data.held else _said(found, lines))
 
 
 def _said(found: Mapping[str, Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[str]:

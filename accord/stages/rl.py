@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from torch import Tensor
 
+from accord.models.critic import Critic
+from accord.models.roles import role_of
 from accord.stages.config import RlConfig
 from accord.stages.dry import carry_out
 from accord.stages.outcome import Result
@@ -55,7 +58,14 @@ def run(config: RlConfig, given: Given) -> Result | None:
         session.shown = show.latest
         _furnish(session, config, rounds, roles)
         to_be_shown(session, apart(roles.rewards, roles.watched))
-        return carry_out(session)
+        with _ready(roles.critic):
+            return carry_out(session)
+
+
+def _ready(critic: Critic | None) -> AbstractContextManager[None]:
+    """Within, a critic on a network of its own computes: in a backward pass too, which may compute its states again."""
+    own = None if critic is None else critic.model
+    return nullcontext() if own is None or role_of(own.network) else own.segmented()
 
 
 def _furnish(session: Session, config: RlConfig, rounds: Rounds, roles: Roles) -> None:

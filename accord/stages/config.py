@@ -219,7 +219,7 @@ class RlConfig(WriterConfig):
     @model_validator(mode="after")
     def critic_in_one_place(self) -> Self:
         options = self.critic
-        if options.critic != "own" and options.critic_model is not None:
+        if options.critic in ("adapter", "trunk") and options.critic_model is not None:
             raise Conflict(
                 "critic_model", f"the critic is on the policy's {options.critic}", "critic own, or leave it out"
             )

@@ -60,7 +60,7 @@ def test_log_probabilities_are_the_training_engines(name: str) -> None:
     made = sample(model, PROMPTS, count=3, max_new_tokens=14, ends=ends, seed=4, drawing=Drawing(1.3))
     lengths = {len(one.ids) for samples in made for one in samples}
     assert len(lengths) > 2 and max(lengths) > 8  # some left the batch before others, some went beyond a window
-    assert ways._FOUND[network][1].name == WAYS[name]
+    assert ways._FOUND[network].way.name == WAYS[name]
     truth = engine(model, PROMPTS, made, temperature=1.3)
     np.testing.assert_allclose(said(made), truth, rtol=0, atol=1e-4)
 

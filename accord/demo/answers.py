@@ -16,6 +16,7 @@ from accord.models.logprobs import LanguageModel
 from accord.models.reference import reference_logprobs
 from accord.models.sample import Sampled, sample
 from accord.records import Group, Message
+from accord.stages.sample_progress import advancing
 from accord.training.progress import Progress
 
 MAX_TOKENS = 4096  # of a micro-batch of log-probabilities
@@ -43,6 +44,7 @@ def answers(
     dialogue = Dialogue(tokenizer)
     prompts = [dialogue.prompt_ids((Message("user", prompt.text),)) for prompt in asked]
     with Progress("sample", len(prompts) * each, unit="answer") as progress:
+        tell = advancing(progress, each)
         made = sample(
             LanguageModel(network),
             prompts,
@@ -50,7 +52,7 @@ def answers(
             max_new_tokens=longest,
             ends={int(tokenizer.eos_token_id)},
             seed=random.Random(seed).getrandbits(32),
-            advance=lambda ended, tokens: progress.advance(progress.step + ended, None, None, ended, tokens),
+            advance=tell,
         )
         progress.log()
     return [[_answer(tokenizer, prompt, one) for one in samples] for prompt, samples in zip(prompts, made, strict=True)]

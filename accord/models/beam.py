@@ -15,7 +15,7 @@ from torch import Tensor
 from accord.data.encode import Ids
 from accord.models.decoding import Way, room_of
 from accord.models.logprobs import LanguageModel, resting
-from accord.models.next_token import Reader, reader
+from accord.models.next_token import Reader
 from accord.models.sample_rows import check_logp
 from accord.models.stop_strings import StopStrings
 from accord.models.ways import way_of
@@ -75,8 +75,7 @@ def beam_search(
     if rules.most < 1:
         return []
     with torch.no_grad(), resting(model.network):
-        ask = reader(model)
-        way = way_of(model, ask, [prompt])
+        ask, way = way_of(model, [prompt])
         with way.within(model.network):
             return _search(ask, way, prompt, rules)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -54,14 +55,12 @@ class Reader(NamedTuple):
         )
 
 
-def reader(model: LanguageModel) -> Reader:
-    """As the model computes log-probabilities; by its own logits too where its output layer is not a plain one."""
-    network = model.network
+def readers(model: LanguageModel) -> list[Reader]:
+    """As the model computes log-probabilities, and, for an output layer that nobody thought of, by its own logits."""
+    network, found = model.network, list[Reader]()
     if model.head == "gathered":
-        try:
+        with suppress(NotImplementedByNetwork):
             layer = output_layer(network)
             forward = network.get_decoder() if network.config.is_encoder_decoder else body_of(network)
-            return Reader(network, forward, layer)
-        except NotImplementedByNetwork:
-            pass
-    return Reader(network, network, None)
+            found.append(Reader(network, forward, layer))
+    return [*found, Reader(network, network, None)]

@@ -13,7 +13,7 @@ from accord.data.encode import Ids
 from accord.models.decoding import Way, pass_tokens, room_of
 from accord.models.draw import WHOLE, Drawing
 from accord.models.logprobs import LanguageModel, resting
-from accord.models.next_token import Reader, reader
+from accord.models.next_token import Reader
 from accord.models.sample_rows import Rules, Wanted, together
 from accord.models.stop_strings import StopStrings
 from accord.models.ways import way_of
@@ -33,6 +33,7 @@ def sample(
     drawing: Drawing = WHOLE,
     stop: StopStrings | None = None,
     max_rows: int = 256,
+    first: Sequence[int] = (),
     advance: Callable[[int, int], None] = lambda samples, tokens: None,
 ) -> list[list[Sampled]]:
     """`count` samples of each prompt, by the network alone: nothing that its generation_config wishes, no dropout.
@@ -40,18 +41,20 @@ def sample(
     Each draws from a stream that follows from (seed, the prompt's ids, k); where a prompt comes again, k goes on. So
     what else is sampled, and in how many rows at a time (`max_rows` at most), changes a sample only where rounding
     decides. A sample ends with one of `ends` or a stop string, or is cut after `max_new_tokens`, or where the model's
-    context ends (an encoder-decoder's holds the completion alone). advance: is told, step by step, how many samples
-    came to an end and how many tokens were drawn. InputError for an empty prompt, Diverged where logits are not finite.
+    context ends (an encoder-decoder's holds the completion alone).
+
+    first: the k that each prompt begins with, where earlier calls have made some of its samples; not given: 0. advance:
+    is told, step by step, how many samples came to an end and how many tokens were drawn. InputError for an empty
+    prompt, Diverged where logits are not finite.
     """
     assert count > 0 and max_rows > 0
-    wanted = _wanted(model.network, prompts, count, max_new_tokens)
+    wanted = _wanted(model.network, prompts, count, max_new_tokens, first or [0] * len(prompts))
     rules = Rules(np.array(sorted(ends), dtype=np.int64), seed, drawing, stop, advance)
     made = [Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32), False)] * len(wanted)
     order = sorted((i for i, one in enumerate(wanted) if one.most > 0), key=lambda i: _rank(wanted[i]))
     with torch.no_grad(), resting(model.network):
-        ask = reader(model)
-        way = way_of(model, ask, prompts) if order else None
-        while way and order:
+        while order:
+            ask, way = way_of(model, prompts)
             count_now = _rows(ask, way, [wanted[i] for i in order[:max_rows]])
             now, order = order[:count_now], order[count_now:]
             with way.within(model.network):
@@ -68,12 +71,14 @@ def ends_of(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fro
     return frozenset(int(i) for i in (tokenizer.eos_token_id, *named) if i is not None)
 
 
-def _wanted(network: PreTrainedModel, prompts: Sequence[Ids], count: int, max_new_tokens: int) -> list[Wanted]:
+def _wanted(
+    network: PreTrainedModel, prompts: Sequence[Ids], count: int, max_new_tokens: int, first: Sequence[int]
+) -> list[Wanted]:
     before: Counter[bytes] = Counter()
     wanted = []
-    for i, prompt in enumerate(prompts):
-        room, first = room_of(network, prompt, f"prompt {i + 1}"), before[prompt.tobytes()]
-        wanted += [Wanted(prompt, first + k, min(max_new_tokens, room)) for k in range(count)]
+    for i, (prompt, begin) in enumerate(zip(prompts, first, strict=True)):
+        room, number = room_of(network, prompt, f"prompt {i + 1}"), begin + before[prompt.tobytes()]
+        wanted += [Wanted(prompt, number + k, min(max_new_tokens, room)) for k in range(count)]
         before[prompt.tobytes()] += count
     return wanted
 

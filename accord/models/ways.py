@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,7 +22,7 @@ from accord.models.decode_whole import begin_whole
 from accord.models.decoding import Way, room_of
 from accord.models.layout import ROUNDING, stock_logprobs
 from accord.models.logprobs import LanguageModel
-from accord.models.next_token import Reader
+from accord.models.next_token import Reader, readers
 from accord.records import Group
 
 DECODERS = (
@@ -34,24 +35,39 @@ ENCODED = (Way("beside", begin_beside), Way("beside, whole", begin_beside_whole)
 TRIED = 256  # tokens of the prompt that is tried
 FORCED = 6  # tokens that are decoded behind it, where the context has room for them
 
-# The way of each network that was tried, and in which precision and with which output layer.
-_FOUND: WeakKeyDictionary[PreTrainedModel, tuple[object, Way]] = WeakKeyDictionary()
+
+class Found(NamedTuple):
+    """What was found for a network, as it was then. gathered: whether its output layer is applied by us."""
+
+    state: object
+    gathered: bool
+    way: Way
 
 
-def way_of(model: LanguageModel, reader: Reader, prompts: Sequence[Ids]) -> Way:
-    """The way that these prompts' samples are decoded in."""
-    network, what = model.network, (next(model.network.parameters()).dtype, model.network.device, reader.layer is None)
-    before = _FOUND.get(network)
-    if before is None or before[0] != what:
-        before = _FOUND[network] = (what, _tried(model, reader, max(prompts, key=len)[:TRIED]))
-    return before[1]
+_FOUND: WeakKeyDictionary[PreTrainedModel, Found] = WeakKeyDictionary()
 
 
-def _tried(model: LanguageModel, reader: Reader, prompt: Ids) -> Way:
-    *ways, last = ENCODED if model.network.config.is_encoder_decoder else DECODERS
+def way_of(model: LanguageModel, prompts: Sequence[Ids]) -> tuple[Reader, Way]:
+    """How a network is asked, and the way that these prompts' samples are decoded in.
+
+    The last resort is not tried, as it is stock itself: whole rows, and the network's own logits.
+    """
+    network = model.network
+    state = (next(network.parameters()).dtype, network.device, model.head)
+    found = _FOUND.get(network)
+    if found is None or found.state != state:
+        reader, way = _tried(model, max(prompts, key=len)[:TRIED])
+        found = _FOUND[network] = Found(state, reader.layer is not None, way)
+    # Made anew: an adapter may have come, or the output layer been replaced.
+    return next(one for one in readers(model) if (one.layer is not None) == found.gathered), found.way
+
+
+def _tried(model: LanguageModel, prompt: Ids) -> tuple[Reader, Way]:
+    ways = ENCODED if model.network.config.is_encoder_decoder else DECODERS
     while len(prompt) > 1 and room_of(model.network, prompt) < FORCED:
         prompt = prompt[:-1]
-    return next((way for way in ways if _exact(model, reader, way, prompt)), last)
+    every = [(reader, way) for reader in readers(model) for way in ways]
+    return next((one for one in every[:-1] if _exact(model, *one, prompt)), every[-1])
 
 
 def _exact(model: LanguageModel, reader: Reader, way: Way, prompt: Ids) -> bool:

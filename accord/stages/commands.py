@@ -10,6 +10,7 @@ from accord.errors import InputError
 from accord.stages import loss_names, rl_names
 from accord.stages.config import (
     CacheConfig,
+    ChatConfig,
     CheckConfig,
     ClassifyConfig,
     ConvertConfig,
@@ -25,6 +26,7 @@ from accord.stages.config import (
     RewardConfig,
     RlConfig,
     RunsConfig,
+    SampleConfig,
     ScoreConfig,
     SftConfig,
     SweepConfig,
@@ -157,6 +159,20 @@ COMMANDS: dict[str, Command] = {
         "Beside them",
         "Write the log-probability of every completion in a file.",
         "accord logprobs --model aligned --data comparisons.jsonl --output logprobs.jsonl",
+    ),
+    "sample": Command(
+        SampleConfig,
+        "accord.stages.sample",
+        "Beside them",
+        "Write what a model answers to the prompts of a file; scored by a reward model, the best of n where wanted.",
+        "accord sample --model aligned --data prompts.jsonl --n 4 --output samples.jsonl",
+    ),
+    "chat": Command(
+        ChatConfig,
+        "accord.stages.chat",
+        "Beside them",
+        "Talk with a model in the terminal.",
+        "accord chat --model aligned --temperature 0.7",
     ),
     "score": Command(
         ScoreConfig,
@@ -305,4 +321,4 @@ classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
 leaderboard = _function("leaderboard")
-score, reward_bench = map(_function, ("score", "reward-bench"))
+sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -50,6 +50,7 @@ from accord.stages.rl_options import (
     check_room,
 )
 from accord.stages.run_options import RunOptions, SampleOptions
+from accord.stages.sample_options import ChatOptions, DrawingOptions, SamplesOptions
 from accord.stages.score_options import BenchOptions, ScoringOptions
 
 
@@ -276,6 +277,56 @@ class RewardBenchConfig(Config):
     data: ReadOptions
     length: LengthOptions
     bench: BenchOptions
+
+
+class SampleConfig(Config):
+    """`accord sample`."""
+
+    defaults: ClassVar = {"max_length": None, "reward": None}
+    model: ModelOptions
+    data: ReadOptions
+    length: LengthOptions
+    drawing: DrawingOptions
+    samples: SamplesOptions
+    reward_sources: RewardSourceOptions
+    table: TableOptions
+
+    @property
+    def scoring(self) -> RewardSourceOptions | None:
+        """Where scores come from; None: samples have none."""
+        if self.samples.score is not None:
+            return RewardSourceOptions(**{**self.reward_sources.model_dump(), "reward": self.samples.score})
+        return self.reward_sources if self.reward_sources.reward is not None else None
+
+    @model_validator(mode="after")
+    def scores_from_one_place(self) -> Self:
+        if self.samples.score is not None and self.reward_sources.reward is not None:
+            raise Conflict("score", "not together with reward, which is the same", "give one of the two")
+        if self.scoring is None:
+            if self.samples.keep is not None:
+                raise Conflict("keep", "nothing says which samples are good", "give score too, or leave it out")
+            for key in ("reward_weights", "reward_label", "reward_token"):
+                if getattr(self.reward_sources, key) is not None:
+                    raise Conflict(key, "without scores it would not be used", "give score too, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def samples_that_differ(self) -> Self:
+        if self.samples.beams > 1:
+            for key in ("temperature", "top_k", "top_p", "min_p"):
+                if getattr(self.drawing, key) != type(self.drawing).model_fields[key].default:
+                    raise Conflict(key, "beams are searched, and nothing is drawn", "leave it out, or beams")
+        elif self.drawing.temperature == 0 and self.samples.n > 1:
+            raise Conflict("n", f"{self.samples.n} samples that are all the likeliest", "1, or a temperature above 0")
+        return self
+
+
+class ChatConfig(Config):
+    """`accord chat`."""
+
+    model: ModelOptions
+    drawing: DrawingOptions
+    chat: ChatOptions
 
 
 class CheckConfig(Config):

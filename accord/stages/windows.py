@@ -30,10 +30,14 @@ class Survey(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Groups that follow each other in the data. before: groups that came before them, too long ones counted."""
+    """Groups that follow each other in the data, as tokens and as they were read.
+
+    before: groups that came before them, too long ones counted.
+    """
 
     before: int
     tokens: list[TokenGroup]
+    groups: list[Group]
 
 
 class Windows:
@@ -68,13 +72,16 @@ class Windows:
             longest = self.options.max_length
             assert longest is not None
             fitted = fit_groups(made, dialogue, max_length=longest, on_long=self.length.on_long, max_dropped=1.0)
-            tokens = [one for _, one in fitted]
+            texts, tokens = list[Group](), list[TokenGroup]()
+            for group, one in fitted:
+                texts.append(group)
+                tokens.append(one)
             lengths = self.report.lengths
             if lengths is not None and lengths.groups:
                 check_fit(self.report, max_dropped=self.length.max_dropped * survey.groups / lengths.groups)
             if tokens:
                 found = True
-                yield Window(before, tokens)
+                yield Window(before, tokens, texts)
             before += len(chunk)
         if not found:
             raise InputError(f"no usable row: {self.report.summary()}", where=source_name(self.source))

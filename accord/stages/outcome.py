@@ -101,7 +101,7 @@ def report(session: Session, went: Training) -> None:
         return
     for name in session.told:
         if name in after.estimates:
-            was = f"{before.estimates[name].mean:.4f} -> " if before else ""
+            was = f"{before.estimates[name].mean:.4f} -> " if before and name in before.estimates else ""
             now = after.estimates[name]
             interval = f"95 % interval {now.interval.low:.4f} to {now.interval.high:.4f}"
             say(f"held-out {name}: {was}{now.mean:.4f} ({interval}; {after.groups} groups)")

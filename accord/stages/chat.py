@@ -126,10 +126,11 @@ class Chat:
         try:
             for found in self._tokens(ids):
                 print(answer.grown(found), end="", flush=True)
-        except KeyboardInterrupt as stopped:
+            print(answer.rest(found), flush=True)
+        except KeyboardInterrupt as stopped:  # what was held back is not said
             if isinstance(stopped, Terminated):
                 raise
-        print(answer.rest(found), flush=True)
+            print()
         if not len(found):
             fix = "/reset"
             raise InputError(f"{len(ids)} tokens, which leave no room for an answer", where="conversation", fix=fix)

@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 class Case(NamedTuple):
     """One stage on one model in one precision, ours and theirs."""
 
-    stage: Literal["dpo", "sft", "reward", "rankings"]  # rankings: reward models of K completions a prompt
+    stage: Literal["dpo", "sft", "reward", "rankings", "grpo"]  # rankings: reward models of K completions a prompt
     model: str
     dtype: Literal["float32", "bf16"]
     asked: dict[Measure, Asked]
@@ -47,7 +47,7 @@ class Case(NamedTuple):
     @property
     def block(self) -> str:
         """The block of docs/benchmarks.md that it stands in; each is written by a run of all its cases."""
-        return "rewards" if self.stage in ("reward", "rankings") else "bench"
+        return {"reward": "rewards", "rankings": "rewards", "grpo": "grpo"}.get(self.stage, "bench")
 
     @property
     def start(self) -> str:
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
     def data(self, side: str, steps: int) -> str:
         """The name of its file. Rankings are pairs for the other side, in the same order."""
-        names = {"dpo": "comparisons", "sft": "demonstrations", "reward": "comparisons"}
+        names = {"dpo": "comparisons", "sft": "demonstrations", "reward": "comparisons", "grpo": "prompts"}
         ranked = "rankings" if side == "ours" else "ranked-pairs"
         return f"{names.get(self.stage, ranked)}-{self.groups * steps}.jsonl"
 
@@ -77,6 +77,8 @@ CASES = [
     Case("reward", "12m", "float32", {"step": Asked(2.6, 3.5), "memory": Asked(2)}),
     Case("reward", "12m", "bf16", {"step": Asked(2, 3.5), "memory": Asked(2)}),
     Case("rankings", "12m", "float32", {"step": Asked(5), "tokens": Asked(4)}),
+    Case("grpo", "12m", "float32", {"step": Asked(8)}),
+    Case("grpo", "12m", "bf16", {"step": Asked(8)}),
 ]
 
 BLOCKS = list(dict.fromkeys(case.block for case in CASES))

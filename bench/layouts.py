@@ -212,7 +212,7 @@ def main() -> None:
         print(*shape, *(f"{layout} {row[layout]['seconds']:.3f}" for layout in LAYOUTS), file=sys.stderr, flush=True)
         found = {"device": asked.device, "dtype": asked.dtype, "torch": torch.__version__, "rows": rows}
         asked.out.write_text(json.dumps(found | {"left_out": left_out}, indent=1), encoding="utf-8")
-    print(markdown(*layout_table(rows)))
+    print(markdown(*layout_table({"rows": rows})))
     for line in layout_lines({"rows": rows, "left_out": left_out}):
         print(line)
     print(f"PRICES: in use {PRICES.get(asked.device)}; that fit these figures best: {prices(rows)}")

@@ -1,4 +1,4 @@
-"""Our side of one case, a process of its own: `accord.dpo` or `accord.sft` as users call it, watched from outside."""
+"""Our side of one case, a process of its own: `accord.dpo`, `accord.sft` ... as users call it, watched from outside."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from cases import BATCH, PROFILED, RANKED
 from memory import Marks, peak
+from samples import BETA, NEW_TOKENS, SAMPLES, reward
 
 marks = Marks()
 marks.add("start")
@@ -22,7 +23,7 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 import accord  # noqa: E402
-from accord.models import layout, load, reference  # noqa: E402
+from accord.models import layout, load, reference, sample  # noqa: E402
 from accord.training import loop  # noqa: E402
 
 marks.add("imports")
@@ -63,9 +64,19 @@ def watched(fit: Callable[..., Any], operations: list[str], profiled: int | None
     return steps
 
 
+OWN: dict[str, dict[str, Any]] = {  # by stage; of GRPO what the other side has by default
+    "dpo": {"beta": 0.1, "reference_cache": "none", "samples": 0},
+    "sft": {"samples": 0},
+    "grpo": {
+        "reward": reward, "num_generations": SAMPLES, "max_new_tokens": NEW_TOKENS, "kl_coef": BETA, "samples": 0,
+        "group_form": "published", "loss_aggregation": "token_mean",
+    },
+}  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=["dpo", "sft", "reward", "rankings"])
+    parser.add_argument("stage", choices=["dpo", "sft", "reward", "rankings", "grpo"])
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("steps", type=int)
@@ -80,9 +91,7 @@ def main() -> None:
     layout.settle = timed(layout.settle, [], "start-up comparison")
     reference.reference_logprobs = timed(reference.reference_logprobs, pass_seconds, "reference pass")
     loop.fit = watched(loop.fit, operations, PROFILED if asked.profile else None)
-    own: dict[str, Any] = {"beta": 0.1, "reference_cache": "none"} if asked.stage == "dpo" else {}
-    if asked.stage in ("dpo", "sft"):
-        own["samples"] = 0
+    sample.ends_of = lambda network, tokenizer: frozenset()  # no token ends a sample: all are of one length
     groups = RANKED if asked.stage == "rankings" else BATCH
     with tempfile.TemporaryDirectory(dir=asked.out.parent) as folder:
         result = getattr(accord, "reward" if asked.stage == "rankings" else asked.stage)(
@@ -102,7 +111,7 @@ def main() -> None:
             save_steps=1_000_000,
             report_to="none",
             threads=os.cpu_count(),
-            **own,
+            **OWN.get(asked.stage, {}),
         )
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     marks.add("end")
@@ -114,6 +123,7 @@ def main() -> None:
         "memory": peak(),
         "marks": marks,
         "operations": "".join(operations),
+        "lengths": [line["completions/mean_length"] for line in lines if "completions/mean_length" in line],
         "tokens_saved": lines[-1]["tokens_saved"],
         "tokens": sum(line["tokens_per_second"] * line["seconds_per_step"] for line in lines),
         "layout": result.summary["layout"],

@@ -12,6 +12,7 @@ from typing import Any
 
 from cases import BATCH, RANKED, K
 from memory import Marks, peak
+from samples import BETA, NEW_TOKENS, SAMPLES, reward
 
 marks = Marks()
 marks.add("start")
@@ -65,7 +66,6 @@ def options(folder: str, steps: int, dtype: str) -> dict[str, Any]:
         "output_dir": folder,
         "per_device_train_batch_size": BATCH,
         "max_steps": steps,
-        "max_length": 1024,
         "learning_rate": 1e-4,
         "lr_scheduler_type": "constant",
         "train_sampling_strategy": "sequential",
@@ -77,6 +77,13 @@ def options(folder: str, steps: int, dtype: str) -> dict[str, Any]:
         "report_to": [],
         "seed": 0,
     }
+
+
+def of_samples(common: dict[str, Any]) -> Any:
+    """The same prompts of a step, each with as many samples; the end of a text is never drawn."""
+    count = {"per_device_train_batch_size": BATCH * SAMPLES, "num_generations": SAMPLES, "shuffle_dataset": False}
+    length = {"max_completion_length": NEW_TOKENS, "generation_kwargs": {"min_new_tokens": NEW_TOKENS}}
+    return trl.GRPOConfig(**{**common, **count, **length}, beta=BETA)
 
 
 def tokens(trainer: Any) -> int:
@@ -100,22 +107,28 @@ def main(stage: str, model: str, data: str, steps: int, dtype: str, out: Path) -
             "callbacks": [clock],
         }
         common = options(folder, steps, dtype)
-        if stage == "dpo":
-            trainer = TimedDpo(args=trl.DPOConfig(**common, beta=0.1, precompute_ref_log_probs=True), **given)
+        if stage == "grpo":
+            trainer = trl.GRPOTrainer(args=of_samples(common), reward_funcs=reward, **given)
+        elif stage == "dpo":
+            dpo = trl.DPOConfig(**common, max_length=1024, beta=0.1, precompute_ref_log_probs=True)
+            trainer = TimedDpo(args=dpo, **given)
         elif stage == "sft":
-            trainer = trl.SFTTrainer(args=trl.SFTConfig(**common, completion_only_loss=True), **given)
+            sft = trl.SFTConfig(**common, max_length=1024, completion_only_loss=True)
+            trainer = trl.SFTTrainer(args=sft, **given)
         else:
             # All pairs of a group at once, so that the memory is that of 30 rows; a step has several groups.
             cut = {"per_device_train_batch_size": pairs, "gradient_accumulation_steps": RANKED} if ranked else {}
-            trainer = trl.RewardTrainer(args=trl.RewardConfig(**{**common, **cut}), **given)
+            trainer = trl.RewardTrainer(args=trl.RewardConfig(**{**common, **cut}, max_length=1024), **given)
         trainer.train()
         marks.add("end")
+    history = trainer.state.log_history
     found = {
         "steps": clock.seconds,
-        "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
+        "losses": [line["loss"] for line in history if "loss" in line],
         "reference": getattr(trainer, "reference", None),
         "memory": peak(),
         "tokens": tokens(trainer),
+        "lengths": [line["completions/mean_length"] for line in history if "completions/mean_length" in line],
         "marks": marks,
         "versions": {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__},
     }

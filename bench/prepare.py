@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cases import BATCH, RANKED, SHAPES
 from comparisons import pairs_of, rankings, rows
+from samples import NEW_TOKENS
 
 from accord.models.heads import Head
 from accord.models.load import save
@@ -42,6 +43,26 @@ def reward_model(tokenizer: Any, folder: Path) -> None:
         save(network, tokenizer, folder / "12m-reward")
 
 
+def stretches(tokenizer: Any, found: Sequence[dict[str, Any]], length: int) -> Iterator[str]:
+    """Texts of exactly so many tokens, one after the other out of the data's own, whole words, without end."""
+    words = " ".join(text for row in found for text in texts(row)).split()
+    start = 0
+    while True:
+        for count in range(length // 4, length + 1):
+            text = " ".join(words[start : start + count])
+            if (tokens := len(tokenizer(text, add_special_tokens=False)["input_ids"])) >= length:
+                break
+        start = (start + count) % (len(words) - length)
+        if tokens == length:
+            yield text
+
+
+def same_length(row: dict[str, Any], made: Iterator[str]) -> dict[str, Any]:
+    """A comparison of the same prompt; its sides are two stretches."""
+    chosen, rejected = ([{"role": "assistant", "content": next(made)}] for _ in range(2))
+    return {"prompt": row["prompt"], "chosen": chosen, "rejected": rejected}
+
+
 def write(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
@@ -59,8 +80,11 @@ def main(source: Path, ranked: Path, folder: Path, steps: int) -> None:
     if len(chosen) < count:
         sys.exit(f"bench: {source} has {len(chosen)} usable comparisons, {count} are needed: fewer --steps")
     demonstrations = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in chosen]
-    for name, part in (("comparisons", chosen), ("demonstrations", demonstrations)):
+    prompts = [{"prompt": row["prompt"]} for row in chosen]
+    for name, part in (("comparisons", chosen), ("demonstrations", demonstrations), ("prompts", prompts)):
         write(folder / f"{name}-{count}.jsonl", part)
+    made = stretches(tokenizer, found, NEW_TOKENS - 1)  # and EOS
+    write(folder / f"stretches-{count}.jsonl", (same_length(row, made) for row in chosen))
     reward_model(tokenizer, folder)
     short = (row for row in rankings(ranked) if fits_plainly(tokenizer, row, shape.context))
     groups = [row for row, _ in zip(short, range(RANKED * steps), strict=False)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from cases import LOSS_GAP, WARM_UP, Case, Measure
 from quiet import BUSY
+from samples import NEW_TOKENS
 
 UNITS: dict[Measure, str] = {
     "step": "step, s",
@@ -72,8 +73,13 @@ def loss_gap(ours: list[Run], theirs: list[Run]) -> float:
     return max(float(abs(a - b)) for one, other in pairs for a, b in zip(one["losses"], other["losses"], strict=True))
 
 
-def loss_line(case: Case, gap: float) -> str:
-    """What is said of the losses; in bf16 nothing is asked of them."""
+def check_line(case: Case, ours: list[Run], theirs: list[Run]) -> str:
+    """Whether both sides did the same: of samples their lengths, else the losses; of these in bf16 nothing is asked."""
+    if case.stage == "grpo":
+        lengths = {length for run in ours + theirs for length in run["lengths"]}
+        said = f"{case.name}: the samples have {', '.join(f'{length:g}' for length in sorted(lengths))} tokens"
+        return f"{said}, asked for {NEW_TOKENS}: {'reached' if lengths == {NEW_TOKENS} else 'MISSED'}"
+    gap = loss_gap(ours, theirs)
     said = f"{case.name}: the losses of a step differ by at most {gap:.1e}"
     if case.dtype != "float32":
         return said
@@ -92,13 +98,13 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def layout_table(found: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def layout_table(grid: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Seconds and peak memory of each layout, and how far the choice is from the best."""
     layouts = ("tree", "cache", "rows")
     head = ["prompt", "K", "completion", "groups", *(f"{name}, s" for name in layouts)]
     head += [*(f"{name}, MB" for name in layouts), "chosen", "over the best"]
     body = []
-    for row in found:
+    for row in grid["rows"]:
         shape = [str(row[name]) for name in ("prompt", "count", "completion", "groups")]
         times = [f"{row[name]['seconds']:.3f}" for name in layouts]
         sizes = [f"{row[name]['memory'] / 1e6:.0f}" for name in layouts]
@@ -170,6 +176,54 @@ def saving_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         ),
     }
     return judged(figures, SAVING_ASKED)
+
+
+ROLES_ASKED = {"roles on one base": (130.0, False, "% of it")}
+
+
+def roles_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, each figure beside what is asked for."""
+    mega = {name: found[name] / 1e6 for name in ("sft", "one_base", "own_bases")}
+    what = (
+        f"peak memory of accord ppo, {found['dtype']}, with policy, reference, reward model and critic on one base: "
+        f"{mega['one_base']:,.0f} MB; accord sft with the same adapter {mega['sft']:,.0f} MB; with a reward model and "
+        f"a critic that have base weights of their own, the critic's all trained, {mega['own_bases']:,.0f} MB"
+    )
+    return judged({"roles on one base": (what, 100 * found["one_base"] / found["sft"])}, ROLES_ASKED)
+
+
+ITERATION_ASKED = {
+    "trunk": (1.3, False, "times DPO's"),
+    "own": (2.0, False, "times DPO's"),
+}
+
+
+def iteration_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: seconds a token of PPO's steps over those of DPO's, beside what is asked for."""
+    dpo, where = found["dpo"], {"trunk": "the value head on the policy's trunk", "own": "a critic of its own"}
+    figures = {}
+    for name, words in where.items():
+        what = (
+            f"learning from samples with {words}: {found[name]['step']:.3f} s a step of {found[name]['tokens']:,.0f} "
+            f"tokens, accord dpo {dpo['step']:.3f} s of {dpo['tokens']:,.0f}; the cost of a token"
+        )
+        figures[name] = (what, found[name]["token"] / dpo["token"])
+    return judged(figures, ITERATION_ASKED)
+
+
+def iteration_lines(found: dict[str, Any]) -> list[str]:
+    """Where the time of an iteration goes."""
+    lines = []
+    for name, words in {"trunk": "the value head on the trunk", "own": "a critic of its own"}.items():
+        split = found[name]["split"]
+        whole = sum(split.values())
+        parts = ", ".join(
+            f"{key.replace('_', ' ')} {value:.2f} s ({value / whole:.0%})" for key, value in split.items()
+        )
+        lines.append(
+            f"An iteration with {words} ({found['shape']}, 4 epochs, {found['dtype']}): {whole:.2f} s: {parts}."
+        )
+    return lines
 
 
 STRENGTHS_ASKED = {

@@ -22,6 +22,7 @@ from environment import machine, peer_python
 from quiet import BUSY, wait_until_quiet, watch
 from rich.console import Console
 from rich.table import Table
+from samples import NEW_TOKENS, SAMPLES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -33,6 +34,9 @@ LAYOUTS = "layouts"  # the costs of the layouts: needs neither data nor the othe
 LARGE = "data"  # reading, checking and tokenising large data: needs no other side
 STRENGTHS = "strengths"  # of many models from many comparisons: needs neither data nor the other side
 SAVING = "saving"  # saving, verifying and resuming: needs no other side
+PPO = "ppo"  # an iteration of PPO, and its training beside DPO's: needs no other side
+ROLES = "roles"  # the memory of four roles on one base: needs no other side
+ALONE = (LAYOUTS, LARGE, SAVING, STRENGTHS, PPO, ROLES)
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -40,8 +44,18 @@ console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=140,
 Runs = dict[str, list[dict[str, Any]]]  # "ours", "theirs" -> one a round
 
 
+TABLES = {
+    LAYOUTS: report.layout_table,
+    LARGE: report.data_table,
+    SAVING: report.saving_table,
+    STRENGTHS: report.strengths_table,
+    PPO: report.iteration_table,
+    ROLES: report.roles_table,
+}
+
+
 def arguments() -> argparse.Namespace:
-    names = [case.name for case in CASES] + [LAYOUTS, LARGE, SAVING, STRENGTHS]
+    names = [*(case.name for case in CASES), *ALONE]
     parser = argparse.ArgumentParser(description="Measures Accord beside TRL.")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE", help=", ".join(names))
     parser.add_argument("--steps", type=int, default=8, help=f"steps of a process, {WARM_UP} not counted (8)")
@@ -94,40 +108,25 @@ def compare(case: Case, peer: Path, asked: argparse.Namespace) -> Runs:
     return runs
 
 
-def layouts(asked: argparse.Namespace) -> dict[str, Any]:
-    out = HOME / "layouts.json"
+def alone(name: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """What is measured of us alone, by a script of its own."""
+    out, count = HOME / f"{name}.json", BATCH * asked.steps
+    comparisons, demonstrations, prompts, stretches = (
+        HOME / f"{kind}-{count}.jsonl" for kind in ("comparisons", "demonstrations", "prompts", "stretches")
+    )
+    rounds = ["--rounds", asked.rounds]
+    commands: dict[str, list[object]] = {
+        LAYOUTS: ["layouts.py"],
+        LARGE: ["data.py", DATA, HOME / LARGE],
+        SAVING: ["saving.py", HOME / "39m", demonstrations, HOME / SAVING, *rounds],
+        STRENGTHS: ["strengths.py", HOME / STRENGTHS],
+        PPO: ["iteration.py", HOME / "12m", HOME / "12m-reward", prompts, stretches, HOME / PPO, *rounds],
+        ROLES: ["roles.py", HOME / "39m", comparisons, demonstrations, HOME / ROLES],
+    }
+    script, *options = commands[name]
     before = wait_until_quiet(asked.wait)
     with watch() as found:
-        process("layouts", [sys.executable, HERE / "layouts.py", "--out", out], HOME / "layouts.log")
-    grid: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return grid | {"others": max(before, found.others)}
-
-
-def large(asked: argparse.Namespace) -> dict[str, Any]:
-    out = HOME / "data.json"
-    before = wait_until_quiet(asked.wait)
-    with watch() as found:
-        process(LARGE, [sys.executable, HERE / "data.py", DATA, HOME / "large", "--out", out], HOME / "data.log")
-    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return figures | {"others": max(before, found.others)}
-
-
-def saved(asked: argparse.Namespace) -> dict[str, Any]:
-    out, data = HOME / "saving.json", HOME / f"demonstrations-{BATCH * asked.steps}.jsonl"
-    command = [sys.executable, HERE / "saving.py", HOME / "39m", data, HOME / "saving", "--rounds", asked.rounds]
-    before = wait_until_quiet(asked.wait)
-    with watch() as found:
-        process(SAVING, [*command, "--out", out], HOME / "saving.log")
-    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return figures | {"others": max(before, found.others)}
-
-
-def strengths(asked: argparse.Namespace) -> dict[str, Any]:
-    out = HOME / "strengths.json"
-    before = wait_until_quiet(asked.wait)
-    with watch() as found:
-        command = [sys.executable, HERE / "strengths.py", HOME / "strengths", "--out", out]
-        process(STRENGTHS, command, HOME / "strengths.log")
+        process(name, [sys.executable, HERE / str(script), *options, "--out", out], HOME / f"{name}.log")
     figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return figures | {"others": max(before, found.others)}
 
@@ -174,16 +173,24 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs], block: str) -> 
         f"other side gets these as pairs; a step has {RANKED} groups on both sides.",
         "Both sides begin with the same head.",
     ]
+    of_samples = [
+        f"A step takes {SAMPLES} samples of {NEW_TOKENS} tokens of each of {BATCH} prompts (those of the comparisons), "
+        "gives each a reward by the same Python function, computes the reference's log-probabilities, and learns from "
+        "them once, with rewards divided by their group's spread and a mean over tokens; all of that is timed.",
+        "The random model would end one sample in 500: the other side draws no end (`min_new_tokens`), and on ours "
+        "none ends a sample, so that all have the same length.",
+    ]
+    own = {"rewards": of_rewards, "grpo": of_samples}.get(block, [])
     lines = [
         f"Machine: {machine()}; all cores on both sides. {datetime.date.today()}.",
         f"Versions: {', '.join(f'{name} {number}' for name, number in sorted(versions.items()))}.",
         f"Models: Llama-like, random weights, tied embeddings ({sizes}).",
         f"Data: the first {BATCH * asked.steps} comparisons of `{DATA.name}` that have no flags (both sides are one "
         "assistant turn, not empty) and at most 1,024 tokens, in the file's order.",
-        *(of_rewards if block == "rewards" else []),
-        f"A step: {BATCH} comparisons or demonstrations, AdamW, learning rate 1e-4. Seconds are medians of {counted} "
-        f"steps ({asked.rounds} x {asked.steps}, the first {WARM_UP} of each process not counted), collating left "
-        "out on both sides.",
+        *own,
+        f"A step: {BATCH} comparisons, demonstrations or prompts, AdamW, learning rate 1e-4. Seconds are medians of "
+        f"{counted} steps ({asked.rounds} x {asked.steps}, the first {WARM_UP} of each process not counted), collating "
+        "counted on our side and left out on theirs.",
         "Peak memory is that of the whole process (`ru_maxrss`), saving included on our side, which cannot be "
         "switched off, and not done on theirs.",
         f"Repeat: `make bench`; one case: `python bench/run.py --only {next(iter(runs))}`.",
@@ -194,15 +201,14 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs], block: str) -> 
 def page(asked: argparse.Namespace, runs: dict[str, Runs], cases: list[Case]) -> str:
     """A block of docs/benchmarks.md beside TRL."""
     own = {case.name: runs[case.name] for case in cases}
-    losses = "\n".join(f"- {line}" for line in loss_lines(runs, cases))
+    checks = "\n".join(f"- {line}" for line in check_lines(runs, cases))
     return "\n\n".join(
-        [conditions(asked, own, cases[0].block), report.markdown(report.HEAD, table_rows(runs, cases)), losses]
+        [conditions(asked, own, cases[0].block), report.markdown(report.HEAD, table_rows(runs, cases)), checks]
     )
 
 
-def loss_lines(runs: dict[str, Runs], cases: list[Case]) -> list[str]:
-    sides = [(case, runs[case.name]["ours"], runs[case.name]["theirs"]) for case in cases]
-    return [report.loss_line(case, report.loss_gap(ours, theirs)) for case, ours, theirs in sides]
+def check_lines(runs: dict[str, Runs], cases: list[Case]) -> list[str]:
+    return [report.check_line(case, runs[case.name]["ours"], runs[case.name]["theirs"]) for case in cases]
 
 
 def table_rows(runs: dict[str, Runs], cases: list[Case]) -> list[list[str]]:
@@ -215,13 +221,16 @@ def layouts_page(grid: dict[str, Any]) -> str:
     noise = f" Noisy: others used {grid['others']:.0%} of the machine." if grid["others"] > BUSY else ""
     words = f"- Machine: {machine()}; torch {grid['torch']}, {grid['dtype']}. {datetime.date.today()}.{noise}\n"
     words += "".join(f"- {line}\n" for line in report.layout_lines(grid))
-    return f"{words}\n{report.markdown(*report.layout_table(grid['rows']))}"
+    return f"{words}\n{report.markdown(*report.layout_table(grid))}"
 
 
-def alone_page(found: dict[str, Any], table: tuple[list[str], list[list[str]]]) -> str:
+def alone_page(name: str, found: dict[str, Any]) -> str:
     """A block of docs/benchmarks.md on what is measured of us alone."""
     noise = f" Noisy: others used {found['others']:.0%} of the machine." if found["others"] > BUSY else ""
-    return f"- Machine: {machine()}. {datetime.date.today()}.{noise}\n\n{report.markdown(*table)}"
+    lines = [f"Machine: {machine()}. {datetime.date.today()}.{noise}"]
+    lines += report.iteration_lines(found) if name == PPO else []
+    words = "".join(f"- {line}\n" for line in lines)
+    return f"{words}\n{report.markdown(*TABLES[name](found))}"
 
 
 def main() -> None:
@@ -229,34 +238,22 @@ def main() -> None:
     cases = [case for case in CASES if case.name in asked.only]
     HOME.mkdir(exist_ok=True)
     (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
-    if cases or LARGE in asked.only or SAVING in asked.only:
+    of_data = bool(cases) or not {SAVING, PPO, ROLES}.isdisjoint(asked.only)
+    if of_data or LARGE in asked.only:
         has_data()
-    if cases or SAVING in asked.only:
+    if of_data:
         prepare(asked)
     if asked.profile:
         return profiles(cases, asked)
     peer = peer_python(HOME, ROOT / "requirements.lock") if cases else Path()
     runs = {case.name: compare(case, peer, asked) for case in cases}
-    grid = layouts(asked) if LAYOUTS in asked.only else None
-    of_data = large(asked) if LARGE in asked.only else None
-    results: dict[str, Any] = {
-        "machine": machine(),
-        "time": datetime.datetime.now().isoformat(),
-        "runs": runs,
-        "layouts": grid,
-    }
-    of_saving = saved(asked) if SAVING in asked.only else None
-    of_strengths = strengths(asked) if STRENGTHS in asked.only else None
-    results |= {LARGE: of_data, SAVING: of_saving, STRENGTHS: of_strengths}
+    of_us = {name: alone(name, asked) for name in ALONE if name in asked.only}
+    results = {"machine": machine(), "time": datetime.datetime.now().isoformat(), "runs": runs, **of_us}
     (HOME / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    tell(cases, runs, grid)
-    if grid is not None:
-        report.put(PAGE, layouts_page(grid), "layouts")
-    tables = {LARGE: report.data_table, SAVING: report.saving_table, STRENGTHS: report.strengths_table}
-    for name, table in tables.items():
-        if (found := results[name]) is not None:
-            show(name.capitalize(), *table(found))
-            report.put(PAGE, alone_page(found, table(found)), name)
+    tell(cases, runs)
+    for name, found in of_us.items():
+        show(name.capitalize(), *TABLES[name](found))
+        report.put(PAGE, layouts_page(found) if name == LAYOUTS else alone_page(name, found), name)
     write_tables(cases, runs, asked)
     console.print(f"the page: {PAGE}")
 
@@ -273,19 +270,15 @@ def write_tables(cases: list[Case], runs: dict[str, Runs], asked: argparse.Names
             console.print(f"the table with {every[0].name} is written by a run of {what} only")
 
 
-def tell(cases: list[Case], runs: dict[str, Runs], grid: Any) -> None:
+def tell(cases: list[Case], runs: dict[str, Runs]) -> None:
     """All of it in the terminal."""
     if cases:
         show("Accord beside TRL", report.HEAD, table_rows(runs, cases))
-    for line in loss_lines(runs, cases):
+    for line in check_lines(runs, cases):
         console.print(line, highlight=False)
     for case in cases:
         for side, found in runs[case.name].items():
             console.print(report.memory_line(f"MB now/peak, {case.name}, {side}", found[0]), highlight=False)
-    if grid is not None:
-        show("Layouts", *report.layout_table(grid["rows"]))
-        for line in report.layout_lines(grid):
-            console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

@@ -192,6 +192,23 @@ def roles_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return judged({"roles on one base": (what, 100 * found["one_base"] / found["sft"])}, ROLES_ASKED)
 
 
+SAMPLING_ASKED = {"samples": (2.5, True, "times"), "drawing": (4.0, True, "times")}
+
+
+def sampling_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, each figure beside what is asked for."""
+    what = (
+        f"{found['samples']} samples of {found['new']} tokens of each of {found['prompts']} prompts of "
+        f"{found['length']} tokens, {found['dtype']}: {found['ours rate']:,.0f} tokens/s, `transformers.generate` "
+        f"{found['theirs rate']:,.0f} (a second of the processor: {found['ours processor']:,.0f} and "
+        f"{found['theirs processor']:,.0f})"
+    )
+    took, rows = found["drawing"], found["prompts"] * found["samples"]
+    drawn = f"a token drawn for each of {rows} rows: {took['ours']:.0f} ms, `torch.multinomial` {took['theirs']:.0f} ms"
+    figures = {"samples": (what, found["ratio"]), "drawing": (drawn, took["theirs"] / took["ours"])}
+    return judged(figures, SAMPLING_ASKED)
+
+
 ITERATION_ASKED = {
     "trunk": (1.3, False, "times DPO's"),
     "own": (2.0, False, "times DPO's"),

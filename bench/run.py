@@ -35,8 +35,9 @@ LARGE = "data"  # reading, checking and tokenising large data: needs no other si
 STRENGTHS = "strengths"  # of many models from many comparisons: needs neither data nor the other side
 SAVING = "saving"  # saving, verifying and resuming: needs no other side
 PPO = "ppo"  # an iteration of PPO, and its training beside DPO's: needs no other side
+SAMPLING = "sampling"  # beside transformers.generate: needs neither data nor the other side
 ROLES = "roles"  # the memory of four roles on one base: needs no other side
-ALONE = (LAYOUTS, LARGE, SAVING, STRENGTHS, PPO, ROLES)
+ALONE = (LAYOUTS, LARGE, SAVING, STRENGTHS, SAMPLING, PPO, ROLES)
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -49,6 +50,7 @@ TABLES = {
     LARGE: report.data_table,
     SAVING: report.saving_table,
     STRENGTHS: report.strengths_table,
+    SAMPLING: report.sampling_table,
     PPO: report.iteration_table,
     ROLES: report.roles_table,
 }
@@ -120,6 +122,7 @@ def alone(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         LARGE: ["data.py", DATA, HOME / LARGE],
         SAVING: ["saving.py", HOME / "39m", demonstrations, HOME / SAVING, *rounds],
         STRENGTHS: ["strengths.py", HOME / STRENGTHS],
+        SAMPLING: ["sampling.py", *rounds],
         PPO: ["iteration.py", HOME / "12m", HOME / "12m-reward", prompts, stretches, HOME / PPO, *rounds],
         ROLES: ["roles.py", HOME / "39m", comparisons, demonstrations, HOME / ROLES],
     }

@@ -18,6 +18,7 @@ from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.errors import Diverged, InputError
 from accord.models import ways
 from accord.models.logprobs import LanguageModel, logprobs
+from accord.models.roles import seen_as
 from accord.models.sample import Drawing, Sampled, StopStrings, ends_of, sample
 from accord.records import Group
 
@@ -260,3 +261,15 @@ def test_what_a_stop_string_cuts_off_a_text() -> None:
     assert stop.cut("a tale") == "a tale"
     ids = np.array(tiny.tokenizer()("the cat sat" + "\u00e9" * 40 + "Q:")["input_ids"], dtype=np.int32)
     assert [n for n in range(1, len(ids) + 1) if stop.found(ids[:n])] == [len(ids)]
+
+
+def test_a_network_that_is_seen_in_a_role_samples_in_it() -> None:
+    """The reference of an adapter is its base."""
+    plain = sample(LanguageModel(tiny.llama()), PROMPTS, max_new_tokens=8, ends={END}, seed=1)
+    network = trained(adapted(tiny.llama()))
+    as_policy, as_reference = (
+        sample(LanguageModel(seen_as(network, role)), PROMPTS, max_new_tokens=8, ends={END}, seed=1)
+        for role in ("policy", "reference")
+    )
+    assert alike(as_reference, plain)
+    assert not alike(as_policy, plain)

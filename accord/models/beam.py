@@ -74,7 +74,7 @@ def beam_search(
     rules = Rules(beams, min(max_new_tokens, room_of(model.network, prompt)), frozenset(ends), length_penalty, stop)
     if rules.most < 1:
         return []
-    with torch.no_grad(), resting(model.network):
+    with torch.no_grad(), resting(model.network), model.acting():
         ask, way = way_of(model, [prompt])
         with way.within(model.network):
             return _search(ask, way, prompt, rules)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from accord.data.encode import Ids
 from accord.models.attention import NotImplementedByNetwork
 from accord.models.decoding import padded, pass_tokens
+from accord.models.logprobs import attention_of
 from accord.models.next_token import Reader
 from accord.models.sampling_attention import NAME, Shared
 
@@ -43,7 +44,7 @@ class Continued:
 @contextmanager
 def attending(network: PreTrainedModel) -> Iterator[None]:
     """With attention to shared prompts; the network's own is put back at the end."""
-    before = network.config._attn_implementation
+    before = attention_of(network)
     kinds = set(getattr(network.config.get_text_config(), "layer_types", None) or ())
     if not network._can_set_attn_implementation() or not kinds <= KINDS:
         raise NotImplementedByNetwork("its attention is one of its own")

@@ -56,7 +56,7 @@ class LanguageModel:
     @contextmanager
     def segmented(self) -> Iterator[None]:
         """Attention by segments within; the network's own attention is put back at the end."""
-        before = _attention(self.network)
+        before = attention_of(self.network)
         if self.layout != "tree" or before == NAME:
             yield
             return
@@ -71,7 +71,7 @@ class LanguageModel:
         return in_role(self.network)
 
 
-def _attention(network: PreTrainedModel) -> str:
+def attention_of(network: PreTrainedModel) -> str:
     """What its layers attend by. The body's config says it: a network may share a body and have another config."""
     body = getattr(network, network.base_model_prefix, None)
     config = body.config if isinstance(body, PreTrainedModel) else network.config

@@ -52,7 +52,7 @@ def sample(
     rules = Rules(np.array(sorted(ends), dtype=np.int64), seed, drawing, stop, advance)
     made = [Sampled(np.zeros(0, np.int32), np.zeros(0, np.float32), False)] * len(wanted)
     order = sorted((i for i, one in enumerate(wanted) if one.most > 0), key=lambda i: _rank(wanted[i]))
-    with torch.no_grad(), resting(model.network):
+    with torch.no_grad(), resting(model.network), model.acting():
         while order:
             ask, way = way_of(model, prompts)
             count_now = _rows(ask, way, [wanted[i] for i in order[:max_rows]])

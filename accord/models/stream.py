@@ -34,7 +34,7 @@ def stream(
         return
     device, ids = model.device, np.zeros(0, dtype=np.int32)
     streams = Streams(seed, [prompt], [number])
-    with torch.no_grad(), resting(model.network):
+    with torch.no_grad(), resting(model.network), model.acting():
         ask, way = way_of(model, [prompt])
         with way.within(model.network):
             decoding, states = way.begin(ask, [prompt], torch.zeros(1, dtype=torch.long, device=device))

@@ -12,6 +12,11 @@ from accord.training import checkpoint
 CLOCK = {"time", "tokens_per_second", "seconds_per_step", "seconds"}
 
 
+def by_the_clock(key: str) -> bool:
+    """Whether a figure of this name says how long something took; of rounds of samples there are several."""
+    return key in CLOCK or key.startswith("seconds/")
+
+
 def standing(place: Path, safe: int) -> int:
     """The step that a run goes on from. AssertionError where its checkpoints are not sound, or before step `safe`."""
     try:
@@ -66,10 +71,10 @@ def _padded(one: list[Any], other: list[Any]) -> tuple[list[Any], list[Any]]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [{key: value for key, value in line.items() if key not in CLOCK} for line in found]
+    return [{key: value for key, value in line.items() if not by_the_clock(key)} for line in found]
 
 
 def _summary(directory: Path) -> dict[str, Any]:
     summary = json.loads((directory / "summary.json").read_text())
-    metrics = {key: value for key, value in summary["metrics"].items() if key not in CLOCK}
+    metrics = {key: value for key, value in summary["metrics"].items() if not by_the_clock(key)}
     return {key: value for key, value in summary.items() if key not in CLOCK} | {"metrics": metrics}

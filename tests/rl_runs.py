@@ -6,30 +6,21 @@ from typing import Any, NamedTuple
 
 import pytest
 import tiny
+from alike import by_the_clock
+from rl_rewards import letters, said
 from stage_runs import lines
 from torch import Tensor
 
 import accord
-from accord.records import Group
 from accord.training import curves
 
 PROMPTS = [{"id": row["id"], "prompt": row["prompt"]} for row in tiny.comparisons(24)]
+__all__ = ["PROMPTS", "QUICK", "Ran", "letters", "numbers", "run", "said"]
+
 QUICK: dict[str, Any] = {
     "data": PROMPTS, "report_to": "none", "logging_steps": 1, "batch_size": 4, "max_new_tokens": 6, "samples": 0,
     "learning_rate": 1e-2, "lr_scheduler_type": "constant", "kl_coef": 0.02,
 }  # fmt: skip
-CLOCK = {"time", "tokens_per_second", "seconds_per_step"}
-
-
-def said(group: Group) -> str:
-    """Of a group of one completion."""
-    content = group.completions[0].content
-    return content if isinstance(content, str) else content[0].content
-
-
-def letters(groups: Sequence[Group]) -> list[float]:
-    """The share of a sample's characters that are ASCII letters: a network with random weights writes few."""
-    return [sum(c.isascii() and c.isalpha() for c in said(group)) / max(1, len(said(group))) for group in groups]
 
 
 class Ran(NamedTuple):
@@ -61,7 +52,4 @@ def run(command: str, place: Path, **options: object) -> Ran:
 
 def numbers(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Log lines without what the clock says."""
-    return [
-        {key: value for key, value in line.items() if key not in CLOCK and not key.startswith("seconds/")}
-        for line in found
-    ]
+    return [{key: value for key, value in line.items() if not by_the_clock(key)} for line in found]

@@ -145,7 +145,7 @@ def test_sample_steps_says_when_samples_are_shown(home: Path, tmp_path: Path, ev
 
 
 def test_a_second_scorer_is_seen_and_not_learnt_from(home: Path, tmp_path: Path, trained: Callable[..., Ran]) -> None:
-    watch = [str(home / "reward"), f"{Path(__file__).parent / 'rl_runs.py'}:letters"]
+    watch = [str(home / "reward"), f"{Path(__file__).parent / 'rl_rewards.py'}:letters"]
     found = run("rloo", tmp_path / "run", model=home / "model", **BASES["rloo"], watch_reward=watch)
     plain = trained("rloo")
     assert found.column("loss") == plain.column("loss")

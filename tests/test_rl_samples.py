@@ -16,7 +16,7 @@ from accord.stages.rl_rollouts import Maker
 
 
 def test_samples_are_written_with_what_was_said_of_them(workshop: Path, tmp_path: Path) -> None:
-    how = {"model": workshop / "model", "reward": [letters, f"{Path(__file__).parent / 'rl_runs.py'}:letters"]}
+    how = {"model": workshop / "model", "reward": [letters, f"{Path(__file__).parent / 'rl_rewards.py'}:letters"]}
     found = run("rloo", tmp_path / "run", **how, samples=3, sample_tokens=4, sample_steps=2, max_steps=5)
     rows = [row for row in lines(found.place / "samples.jsonl") if "score" in row]
     assert [row["step"] for row in rows] == [0] * 3 + [2] * 3 + [4] * 3

@@ -167,7 +167,7 @@ def test_a_dry_run_samples_nothing_and_writes_nothing(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_lines(tmp_path / "prompts.jsonl", PROMPTS)
-    asked = f"{Path(__file__).parent / 'rl_runs.py'}:letters"
+    asked = f"{Path(__file__).parent / 'rl_rewards.py'}:letters"
     given = {**QUICK, "model": home / "model", "data": data, "reward": asked, "output_dir": tmp_path / "run"}
     texts = write_lines(tmp_path / "texts.jsonl", tiny.texts(20))
     for more in ({"critic": "trunk"}, {"ptx": texts, "ptx_coef": 1.0}):

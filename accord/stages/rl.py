@@ -16,7 +16,7 @@ from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.rl_course import RlCourse, cut_all
 from accord.stages.rl_evaluation import evaluate_prompts
-from accord.stages.rl_findings import apart, to_be_shown
+from accord.stages.rl_findings import to_be_shown
 from accord.stages.rl_mix import mix_of
 from accord.stages.rl_options import KL_HORIZON
 from accord.stages.rl_prompts import Prompts, intake_of
@@ -57,7 +57,7 @@ def run(config: RlConfig, given: Given) -> Result | None:
         show.session = session = Session(name, config, begun, course, Likelihood(), prompts_of(begun.data))
         session.shown = show.latest
         _furnish(session, config, rounds, roles)
-        to_be_shown(session, apart(roles.rewards, roles.watched))
+        to_be_shown(session, roles.rewards, roles.watched, told(config))
         with _ready(roles.critic):
             return carry_out(session)
 
@@ -73,7 +73,7 @@ def _furnish(session: Session, config: RlConfig, rounds: Rounds, roles: Roles) -
     begun, held = session.begun, [session.begun.data.groups[place] for place in session.begun.data.held]
     session.after_step, session.news = rounds.after_step, rounds.news
     session.losses_tell, session.lifeless = False, LIFELESS
-    session.figures = lambda: rounds.figures
+    session.figures = lambda: {**rounds.figures, **rounds.seconds}
     session.warnings = lambda: rounds.hacking.warnings
     session.evaluation = lambda one: evaluate_prompts(one, rounds.maker, held, config.policy.kl_coef)
     session.extra_state = {"rounds": rounds}

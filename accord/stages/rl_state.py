@@ -57,7 +57,8 @@ class Rounds:
         self.left = False  # the rest of the round's steps are passed over
         self.most_kl = KL if adapt is None else max(KL, BEYOND * adapt.target)
         self.hacking = Hacking(kl=self.most_kl)
-        self.figures: dict[str, float] = {}
+        self.figures: dict[str, float] = {}  # of the round, for the log
+        self.seconds: dict[str, float] = {}  # that it took: not in checkpoints, which hold nothing of the clock
         self._heard = [0.0, 0.0]
 
     def at(self, iteration: int, step: int) -> Rollout:
@@ -104,20 +105,18 @@ class Rounds:
             kl=samples.kl,
             watched=made.watched,
         )
-        self.figures = self._figures(found, clock)
+        self.figures, self.seconds = self._figures(found), clock.figures
         if self.adapt is not None:
             self.beta = self.adapt.next(self.beta, found.kl, len(rollout.samples.kl))
         self.shown(step, rollout, made)
 
-    def _figures(self, found: Figures, clock: Clock) -> dict[str, float]:
-        """Of the whole round, for the log."""
+    def _figures(self, found: Figures) -> dict[str, float]:
         explained = {} if math.isnan(found.explained) else {"val/explained_variance": found.explained}
         return {
             "objective/kl_coef": self.beta,
             **explained,
             "sampler/logp_difference": found.gap,
             "policy/left_early": 0.0,
-            **clock.figures,
         }
 
     def state_tensors(self) -> Mapping[str, Tensor]:

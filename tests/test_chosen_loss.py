@@ -168,6 +168,9 @@ def test_a_model_card_names_the_loss(options: dict[str, Any], title: str) -> Non
     summary = {"data": {"report": "", "fingerprint": ""}, "train_groups": 1, "held_out_groups": 0, "steps": 1}
     summary |= {"seconds": 1.0, "held_out": {}, "layout": "rows", "changes": []}
     assert title in model_card("dpo", config, summary).splitlines()
+    warned = model_card("dpo", config, summary | {"warnings": ["step 3: the loss leapt"]})
+    assert "## Warnings while it was trained\n\n- step 3: the loss leapt\n" in warned
+    assert "Warnings" not in model_card("dpo", config, summary | {"warnings": []})
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "plackett_luce"])

@@ -85,7 +85,7 @@ def test_the_end_holds_the_last_samples_against_the_first() -> None:
     def found(held: list[int]) -> Findings:
         begun = SimpleNamespace(data=SimpleNamespace(held=held))
         folder = SimpleNamespace(metrics=lambda: lines)
-        return findings(SimpleNamespace(folder=folder, begun=begun), ())  # type: ignore[arg-type]
+        return findings(SimpleNamespace(folder=folder, begun=begun), (), "ppo; rewards: reward.")  # type: ignore[arg-type]
 
     assert list(found([]).lines) == [
         "samples' objective/scores: -0.8000 -> 0.2500 (steps to 4 -> to 9)",
@@ -93,6 +93,7 @@ def test_the_end_holds_the_last_samples_against_the_first() -> None:
     ]
     assert found([7]).lines == []  # whose figures are said
     assert "| objective/kl | 0.0000 | 4.0000 |" in found([7]).card
+    assert found([7]).card[0] == "ppo; rewards: reward."
 
 
 def test_what_is_watched_has_a_picture_and_a_loss_that_says_nothing_has_none() -> None:

@@ -63,6 +63,7 @@ def model_card(
             *_results(summary),
             "",
             *([*findings, ""] if findings else []),
+            *_warnings(summary),
             *_changes(summary),
             "## Use",
             "",
@@ -85,6 +86,13 @@ def _kind(command: str, summary: Mapping[str, Any]) -> str:
     if command in SCORERS:
         return "SequenceClassification"
     return "Seq2SeqLM" if summary["layout"] == "encoder" else "CausalLM"
+
+
+def _warnings(summary: Mapping[str, Any]) -> list[str]:
+    """What was seen while it was trained, as of a reward that may be exploited: whoever uses it should know."""
+    if not summary.get("warnings"):
+        return []
+    return ["## Warnings while it was trained", "", *(f"- {one}" for one in summary["warnings"]), ""]
 
 
 def _changes(summary: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.rl_course import cut_all
 from accord.stages.rl_evaluation import DRAW, estimated
-from accord.stages.rl_findings import apart, to_be_shown
+from accord.stages.rl_findings import to_be_shown
 from accord.stages.rl_mix import mix_of
 from accord.stages.rl_prompts import Prompts, intake_of
 from accord.stages.rl_roles import longest_of, reference_of, scorers_of, watched_of
@@ -49,7 +49,7 @@ def run(config: OnlineDpoConfig, given: Given) -> Result | None:
         show.session = session = Session(name, config, begun, course, Likelihood(), prompts_of(begun.data))
         session.shown = show.latest
         _furnish(session, rounds)
-        to_be_shown(session, apart(sampler.rewards, sampler.watched))
+        to_be_shown(session, sampler.rewards, sampler.watched, told(config, loss))
         return carry_out(session)
 
 

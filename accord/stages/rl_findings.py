@@ -19,11 +19,13 @@ def apart(rewards: Rewards | None, watched: Rewards | None) -> tuple[str, ...]:
     return (*own, *(watched.names if watched is not None else ()))
 
 
-def to_be_shown(session: Session, sources: Sequence[str]) -> None:
-    """Has the session draw and say all this."""
+def to_be_shown(session: Session, rewards: Rewards | None, watched: Rewards | None, words: str) -> None:
+    """Has the session draw and say all this. rewards: None where people judge. words: what is learnt, for the card."""
+    sources = apart(rewards, watched)
     session.panels = panels(sources, losses_tell=session.losses_tell)
     session.told = ("objective/rlhf_reward", *named(sources))
-    session.at_end = partial(findings, sources=sources)
+    said = f"{words}; rewards: {', '.join(rewards.names)}." if rewards is not None else f"{words}."
+    session.at_end = partial(findings, sources=sources, said=said)
 
 
 def named(sources: Sequence[str]) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ def panels(sources: Sequence[str], *, losses_tell: bool) -> tuple[Panel, ...]:
     return (*usual[:place], *own, *usual[place:])
 
 
-def findings(session: Session, sources: Sequence[str]) -> Findings:
+def findings(session: Session, sources: Sequence[str], said: str) -> Findings:
     """The first log line's means against the last one's, of the samples that were learnt from.
 
     They are said where nothing was held out, whose figures say more.
@@ -52,7 +54,9 @@ def findings(session: Session, sources: Sequence[str]) -> Findings:
         return Findings({})
     names = [name for name in named(sources) if name in lines[-1]]
     found = {name: {"first": lines[0].get(name), "last": lines[-1][name]} for name in names}
-    return Findings({"samples": found}, _card(found), [] if session.begun.data.held else _said(found, lines))
+    return Findings(
+        {"samples": found}, [said, "", *_card(found)], [] if session.begun.data.held else _said(found, lines)
+    )
 
 
 def _said(found: Mapping[str, Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[str]:

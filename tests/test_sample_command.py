@@ -11,6 +11,7 @@ import tiny
 import torch
 from score_runs import furnish_scorers
 from stage_runs import lines, words, write_lines
+from test_families import family
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import accord
@@ -272,3 +273,12 @@ def test_a_source_that_cannot_tell_makes_no_pairs(
     )  # fmt: skip
     assert len(made) == 0
     assert "7 prompts have no row: no two samples with different scores" in capsys.readouterr().err
+
+
+def test_a_model_that_takes_longer_is_named(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny.write_model(tmp_path / "mamba", family("Mamba", vocab_size=300, state_size=4)())
+    made = accord.sample(
+        model=model, data=home / "prompts.jsonl", output=tmp_path / "out.jsonl", max_length=40, n=2, **QUICK
+    )
+    assert len(made) == 7
+    assert "note: what this model carries along reads padding" in capsys.readouterr().err

@@ -40,7 +40,7 @@ class Way(NamedTuple):
     """One way to decode.
 
     equal: prompts that begin together must be of one length. at_once: one pass reads them. within: the network must be
-    so while rows are decoded.
+    so while rows are decoded. note: what a user should know of it.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Way(NamedTuple):
     equal: bool = False
     at_once: bool = True
     within: Callable[[PreTrainedModel], AbstractContextManager[object]] = nullcontext
+    note: str = ""
 
 
 def padded(prompts: Sequence[Ids], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:

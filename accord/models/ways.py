@@ -25,13 +25,15 @@ from accord.models.logprobs import LanguageModel
 from accord.models.next_token import Reader, readers
 from accord.records import Group
 
+STATE = "what this model carries along reads padding: only prompts of one length are sampled together"
+WHOLE = "this model keeps nothing that a sample can go on from: every token reads all before it again, which is slow"
 DECODERS = (
     Way("shared", begin_shared, at_once=False, within=attending),
     Way("padded", begin_padded),
-    Way("equal", begin_equal, equal=True),
-    Way("whole", begin_whole),
+    Way("equal", begin_equal, equal=True, note=STATE),
+    Way("whole", begin_whole, note=WHOLE),
 )
-ENCODED = (Way("beside", begin_beside), Way("beside, whole", begin_beside_whole))
+ENCODED = (Way("beside", begin_beside), Way("beside, whole", begin_beside_whole, note=WHOLE))
 TRIED = 256  # tokens of the prompt that is tried
 FORCED = 6  # tokens that are decoded behind it, where the context has room for them
 

@@ -7,13 +7,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from accord.data.dialogue import TokenGroup
 from accord.data.sources import Source, file_rows
 from accord.data.write import row_writer
 from accord.errors import InputError, StorageError
-from accord.models.logprobs import LanguageModel
+from accord.models.logprobs import LanguageModel, resting
+from accord.models.ways import way_of
 from accord.stages.best_of_table import in_words
 from accord.stages.config import SampleConfig
 from accord.stages.intake import Intake, Preparation, fitting
@@ -98,6 +100,9 @@ def _model(
     model = ready(network, [most], config.model)
     if "model" not in given:
         moved(network, place.device, place.dtype)
+    with torch.no_grad(), resting(model.network), model.acting():
+        if note := way_of(model, [longest.prompt])[1].note:
+            say(f"note: {note}")
     return model
 
 

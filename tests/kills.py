@@ -68,7 +68,9 @@ def write_home(home: Path) -> None:
     tiny.write_model(home / "model")
     tiny.write_model(home / "gpt2", tiny.gpt2(vocab_size=300))
     pairs = tiny.comparisons(16)
-    every = {"dpo": pairs, "sft": pairs, "pretrain": tiny.texts(60), "reward": tiny.rankings(16)}
+    prompts = [{"id": row["id"], "prompt": row["prompt"]} for row in pairs]
+    every = {"dpo": pairs, "sft": pairs, "pretrain": tiny.texts(60), "reward": tiny.rankings(16), "rl": prompts}
+    shutil.copy(Path(__file__).with_name("rl_rewards.py"), home)
     for stage, rows in every.items():
         (home / f"{stage}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -93,7 +95,8 @@ def recipe_of(home: Path, stage: str, seed: str) -> Recipe:
     if one((True, True, False)):
         options |= {"validation": 0.25, "eval_steps": one((1, 2, 3, "epoch"))}
         options |= {"load_best_model_at_end": one((True, False)), "early_stopping_patience": one(("none", 2, 3))}
-    options |= {"sft": _of_sft, "dpo": _of_dpo, "pretrain": _of_pretrain, "reward": _of_reward}[stage](home, draw)
+    own = {"sft": _of_sft, "dpo": _of_dpo, "pretrain": _of_pretrain, "reward": _of_reward, "rl": _of_rl}[stage]
+    options |= own(home, draw)
     if stage == "reward":  # which writes no text
         del options["samples"], options["sample_tokens"]
     return Recipe(stage, options, one((True, False)))
@@ -118,6 +121,23 @@ def _of_pretrain(home: Path, draw: random.Random) -> dict[str, Any]:
 def _of_reward(home: Path, draw: random.Random) -> dict[str, Any]:
     pairs = {"loss_type": draw.choice(("bradley_terry", "hinge", "exponential")), "ties": draw.choice(("none", "half"))}
     return draw.choice((pairs, {"ties": "davidson"}, {"loss_type": "plackett_luce", "center_coefficient": 0.1}))
+
+
+def _of_rl(home: Path, draw: random.Random) -> dict[str, Any]:
+    """Rounds of one step, of two and of four."""
+    one = draw.choice
+    algorithm = one(
+        (
+            {"algorithm": "ppo", "num_ppo_epochs": 2, "critic_warmup": one((0, 1)), "target_kl": one((1e-4, 1.0))},
+            {"algorithm": "ppo", "num_ppo_epochs": 2, "num_mini_batches": 2, "critic": "trunk", "batch_size": 8},
+            {"algorithm": "rloo", "missing_eos": "mask", "stop": "a,e,i", "whiten_advantages": True},
+            {"algorithm": "rloo", "num_ppo_epochs": 2, "ptx": home / "pretrain.jsonl", "ptx_coef": 0.5},
+            {"algorithm": "grpo", "kl_target": 0.1, "kl_horizon": 100, "group_form": one(("unbiased", "published"))},
+            {"algorithm": "reinforce", "reward_scaling": "running", "baseline_decay": 0.5},
+        )
+    )
+    rewards = {"reward": f"{home / 'rl_rewards.py'}:letters", "kl_coef": 0.02, "sample_steps": one((0, 2))}
+    return {**rewards, "max_new_tokens": 4, "num_train_epochs": one((1, 1.5)), **algorithm}
 
 
 class Whole(NamedTuple):

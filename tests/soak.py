@@ -1,6 +1,6 @@
 """Runs killed at random moments and resumed: `make soak`, or `make soak KILLS=1000 SEED=7`.
 
-Every fourth kill has a new recipe: sft, dpo, pretrain or reward with other options. Half of the kills are aimed at
+Every fourth kill has a new recipe: sft, dpo, pretrain, reward or rl with other options. Half of the kills are aimed at
 saves. What is resumed is killed again at times, and in the end the run has to be the one that was left alone, bit for
 bit.
 """
@@ -32,9 +32,10 @@ from transformers.utils import logging as transformers_logging
 
 EACH = 4  # kills of a recipe, which is run once more to see where it ends when it is left alone
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
-STAGES = ("sft", "dpo", "pretrain", "reward")
+STAGES = ("sft", "dpo", "pretrain", "reward", "rl")
 WARM = (
-    "accord.stages.prefer", "accord.stages.pretrain", "accord.stages.reward", "accord.stages.sft",
+    "accord.stages.prefer", "accord.stages.pretrain", "accord.stages.reward", "accord.stages.rl",
+    "accord.stages.sft",
     "accord.stages.verify", "matplotlib.pyplot",
     "peft", "transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama",
 )  # fmt: skip

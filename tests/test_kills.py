@@ -26,9 +26,9 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
 
 
-# Two of sft, of dpo, of pretrain and of reward.
-def test_eight_kills_of_the_soak() -> None:
-    numbers = ("0", "1", "4", "5", "8", "9", "12", "13")
+# Two of sft, of dpo, of pretrain, of reward and of rl.
+def test_ten_kills_of_the_soak() -> None:
+    numbers = ("0", "1", "4", "5", "8", "9", "12", "13", "16", "17")
     done = python("tests/soak.py", "--seed", "0", "--workers", "1", "--only", *numbers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 unusable, 0 lost a checkpoint, 0 different" in done.stdout

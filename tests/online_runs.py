@@ -113,48 +113,59 @@ def judge(output: Path, number: int) -> Path:
     return path
 
 
-# As killed_runs.KILLER, with the places that only rounds of samples have.
+# As killed_runs.KILLER, with the places that only rounds of samples have: the call of a function after or before which
+# a run is killed, by its number.
 KILLER = """
 import json, os, signal, sys
 import torch
 from transformers import LlamaForCausalLM, GPT2LMHeadModel, PreTrainedTokenizerFast
-from accord import cli
-from accord.stages import online, online_rounds, rl_rollouts
-from accord.training import checkpoint
+from accord.cli import main
+from accord.stages import online, online_rounds, rl_rollouts, training
 from accord.training.optimizer import Weights
 from accord.training.run import RunFolder
 
 torch.set_num_threads(1)
+RunFolder.draw_curves = lambda *given: None
 
-def counted(owner, name, number, after=True):
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def counted(owner, name, number, before=False):
     usual, calls = getattr(owner, name), []
 
     def call(*given, **more):
         calls.append(1)
-        if len(calls) == number and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if before and len(calls) == number:
+            kill()
         found = usual(*given, **more)
         if len(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         return found
 
     setattr(owner, name, call)
 
+def asking(folder, name, text, write=RunFolder.write_text):
+    if name.startswith("to_judge"):
+        kill()
+    write(folder, name, text)
+
 PLACES = {
-    "sampling": (rl_rollouts, "answered", True),  # between two prompts
-    "judging": (online_rounds, "by_score", False),
-    "judged": (online_rounds, "judged", True),
-    "step": (Weights, "step", True),
-    "saving": (checkpoint.os, "rename", False),  # all is written aside, and not in place
-    "asking": (RunFolder, "write_text", False),
+    "sampling": (rl_rollouts, "answered"),  # one prompt's samples
+    "judging": (online_rounds, "by_score", True),
+    "drawing": (online_rounds, "drawn", True),
+    "judged": (online_rounds, "judged"),  # one prompt's
+    "step": (Weights, "step"),
 }
 
 for where, words in json.load(sys.stdin):
     child = os.fork()
     if child == 0:
         kind, number = where.split()
-        owner, name, after = PLACES[kind]
-        counted(owner, name, int(number), after)
+        if kind == "asking":
+            RunFolder.write_text = asking
+        else:
+            owner, name, *before = PLACES[kind]
+            counted(owner, name, int(number), *before)
         os._exit(main(words) or 99)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

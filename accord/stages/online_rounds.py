@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from accord.data.dialogue import TokenGroup
-from accord.records import Judgement
+from accord.records import Group, Judgement
 from accord.stages.online_file import JUDGED, TO_JUDGE, asked, lines_of, name_of, read_judged
 from accord.stages.online_judging import by_score, drawn, judged, tied
 from accord.stages.online_lessons import Lesson, Round, Teacher
@@ -102,7 +102,8 @@ class OnlineRounds:
         made = Round(scored.answers.groups, passed.anchor, everyone, False)
         if self.judge is not None:
             judgements = [[one] for one in self.judge.judgements(scored, iteration)]
-            made = self._judged(made._replace(counts=self.judge.counts(scored)), judgements)
+            made = made._replace(counts=self.judge.counts(scored))
+            made = self._judged(made, scored.answers.texts, judgements)
             self._look(step, scored, figures)
         self.round = made
         self.shown(step, scored, figures)
@@ -119,9 +120,8 @@ class OnlineRounds:
             watched=scored.watched,
         )
 
-    def _judged(self, made: Round, judgements: Sequence[Sequence[Judgement]]) -> Round:
+    def _judged(self, made: Round, texts: Iterable[Group], judgements: Sequence[Sequence[Judgement]]) -> Round:
         """The same with what was said of each group."""
-        texts = map(self.sampler.writer.texts, made.groups)
         groups = tuple(judged(*one) for one in zip(made.groups, texts, judgements, strict=True))
         self.means.add({"pairs/tied": tied(groups)})
         return made._replace(groups=groups, judged=True)
@@ -137,7 +137,7 @@ class OnlineRounds:
             raise Waits(what, name_of(TO_JUDGE, number), lines_of(questions), is_new=is_new)
         by_place = {one.place: found[one.id] for one in questions}
         equal = [Judgement(ranks=(1,) * count)]  # of samples that all say the same
-        return self._judged(made, [by_place.get(place, equal) for place in range(len(texts))])
+        return self._judged(made, texts, [by_place.get(place, equal) for place in range(len(texts))])
 
     def state_tensors(self) -> Mapping[str, Tensor]:
         """For a checkpoint."""

@@ -174,4 +174,5 @@ def test_a_dry_run_samples_nothing_and_writes_nothing(
         assert main(words("ppo", {**given, **more, "dry_run": True})) == 0
         told = capsys.readouterr().err
         assert "dry run of accord ppo" in told and "24 to train on" in told and "samples after" not in told
+        assert "to make and to score them comes on top" in told
     assert not (tmp_path / "run").exists()

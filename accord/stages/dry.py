@@ -45,6 +45,8 @@ def describe(session: Session) -> None:
     whole = seconds * tokens * epochs
     say(f"  memory        about {memory / 1e9:.1f} GB (measured on the largest micro-batch)")
     say(f"  time          about {whole / 60:.1f} minutes of training ({1 / seconds:,.0f} tokens/s measured)")
+    for line in session.dry:
+        say(f"  {line}")
 
 
 def _measure(session: Session) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from accord.stages.reward_sources import Rewards
 from accord.stages.session import Findings, Session
 from accord.training.curves import PANELS, Panel
 
+DRY = "samples       taken to be max_new_tokens long; to make and to score them comes on top"
 TOLD = ("objective/scores", "objective/kl", "completions/mean_length", "completions/ended")
 
 
@@ -22,6 +23,7 @@ def apart(rewards: Rewards | None, watched: Rewards | None) -> tuple[str, ...]:
 def to_be_shown(session: Session, rewards: Rewards | None, watched: Rewards | None, words: str) -> None:
     """Has the session draw and say all this. rewards: None where people judge. words: what is learnt, for the card."""
     sources = apart(rewards, watched)
+    session.dry = (DRY,)
     session.panels = panels(sources, losses_tell=session.losses_tell)
     session.told = ("objective/rlhf_reward", *named(sources))
     said = f"{words}; rewards: {', '.join(rewards.names)}." if rewards is not None else f"{words}."

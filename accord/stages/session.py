@@ -123,6 +123,7 @@ class Session:
     shown: Callable[[], str] = str  # what its lines say in the place of the loss
     at_end: AtEnd | None = None  # looks at the trained model before it is written
     panels: Sequence[Panel] = PANELS  # of curves.png
+    dry: Sequence[str] = ()  # what a dry run says besides
     told: Sequence[str] = ("loss", "rewards/accuracies", "mean_token_accuracy")  # held-out, said at the end
     stop: Stop = field(default_factory=Stop)  # hears the signals while the run trains
     saver: Saver = field(default_factory=lambda: Saver(say))  # writes its checkpoints

@@ -119,6 +119,8 @@ def test_group_advantages_by_hand() -> None:
     assert group_advantage(rows([6.0, 0.0, 3.0]), epsilon=0.0).tolist() == [[1.0, -1.0, 0.0]]
     assert group_advantage(rows([6.0, 0.0, 3.0]), epsilon=3.0).tolist() == [[0.5, -0.5, 0.0]]
     assert group_advantage(torch.full((1, 3), 0.1)).tolist() == [[0.0, 0.0, 0.0]]
+    scaled = group_advantage(rows([60.0, 0.0, 30.0]) + 7, epsilon=0.0)  # neither unit nor origin count
+    torch.testing.assert_close(scaled, rows([1.0, -1.0, 0.0]))
 
 
 @pytest.mark.parametrize("advantage", [leave_one_out, group_advantage])
@@ -278,7 +280,8 @@ def test_explained_variance_by_hand() -> None:
 
 
 def test_nothing_to_explain_is_nan() -> None:
-    constant, value = torch.full((3, 7), 0.1), torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
-    everywhere = torch.ones(3, 7, dtype=torch.bool)
+    constant = torch.full((1, 3), 0.1, dtype=torch.float64)  # whose mean is not 0.1 to the last digit
+    value = torch.randn(1, 3, generator=torch.Generator().manual_seed(0))
+    everywhere = torch.ones(1, 3, dtype=torch.bool)
     assert explained_variance(value, constant, everywhere).isnan()
     assert explained_variance(value, value, ~everywhere).isnan()

@@ -17,6 +17,7 @@ from accord.stages.rl_rollouts import Answers, Made
 from accord.stages.session import Session
 from accord.training.progress import Screen, printable
 from accord.training.rollout import Rollout
+from accord.training.stop import Left
 
 SHORT = 160  # characters of a sample in the table
 PROMPT = 60
@@ -37,7 +38,9 @@ class Show:
         return self._latest
 
     def tell(self, what: str, done: int, total: int) -> None:
-        """On the progress bar, where there is one."""
+        """On the progress bar, where there is one. Left where the run is to stop: what is half done is done again."""
+        if self.session is not None and self.session.stop.signal is not None:
+            raise Left
         if self.session is not None and self.session.progress is not None:
             self.session.progress.note(f"{what} {done:,}/{total:,}")
 

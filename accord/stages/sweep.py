@@ -19,6 +19,7 @@ from accord.stages.commands import COMMANDS, execute
 from accord.stages.config import SweepConfig, TrainingConfig
 from accord.stages.flat_yaml import Given, read_yaml
 from accord.stages.leaves import leaves
+from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.resolve import flat, nearest, resolved
 from accord.stages.resuming import check_resumed
 from accord.stages.setup import say
@@ -140,6 +141,8 @@ def _config(command: str, given: Mapping[str, Given], told: set[str]) -> Trainin
 
     config = resolved(COMMANDS[command].config, given, where="", tell=tell_once)
     assert isinstance(config, TrainingConfig)
+    if isinstance(config, OnlineDpoConfig) and config.by_people:
+        raise InputError("a sweep cannot wait for people", where="judge", fix="let sources of reward judge")
     if config.data.validation == 0 and config.data.eval_data is None:
         what = "a sweep compares held-out figures, and nothing is held out"
         raise InputError(what, where="validation", fix="give validation, for example 0.1, or eval_data")

@@ -54,6 +54,8 @@ def train(session: Session) -> Result | None:
             ended = ended or _steps(session, state)
             after = _last_figures(session, state)
         except Left:
+            if state.done and state.saved != state.done:  # left while sampling, which began after the last step
+                save_checkpoint(session, state)
             session.saver.wait()
             raise stopped(session, state) from None
         except Waits as waits:

@@ -81,7 +81,15 @@ def _sampler(config: OnlineDpoConfig, given: Given, begun: Begun, prompts: Promp
     else:
         rewards, watched = scorers_of(config, given, begun, prompts)
     writer = Writer(begun.model, sampling_of(config, begun), prompts, begun.tokenizer, show.tell)
-    return Sampler(writer, reference, rewards, watched, partial(cut_all, begun), config.judging.reference_each_round)
+    return Sampler(
+        writer,
+        reference,
+        rewards,
+        watched,
+        partial(cut_all, begun),
+        config.judging.reference_each_round,
+        own=config.preference.reference is None,
+    )
 
 
 def _rounds(config: OnlineDpoConfig, begun: Begun, sampler: Sampler, loss: ChosenLoss, show: Show) -> OnlineRounds:

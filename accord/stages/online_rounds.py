@@ -14,7 +14,7 @@ from accord.records import Group, Judgement
 from accord.stages.online_file import JUDGED, TO_JUDGE, asked, lines_of, name_of, read_judged
 from accord.stages.online_judging import by_score, drawn, judged, tied
 from accord.stages.online_lessons import Lesson, Round, Teacher
-from accord.stages.online_samples import Sampler, Scored, figures_of, gap
+from accord.stages.online_samples import Sampler, Scored, check_start, figures_of, gap
 from accord.stages.rl_rounds import Clock, Means, Stream, look
 from accord.stages.rl_saved import are_of, columns_of, read, samples_of, written
 from accord.training.hacking import Hacking
@@ -94,6 +94,8 @@ class OnlineRounds:
         clock = Clock()
         scored = self.sampler.sampled([self.prompts[place] for place in self.stream.at(iteration)], iteration, clock)
         passed = self.sampler.passed(scored.answers.groups, clock)
+        if self.sampler.own and step == 0:
+            check_start(passed, self.sampler.writer.policy.network.dtype)
         figures = figures_of(scored, passed, self.beta)
         self.means.add({name: float(column.mean()) for name, column in figures.items()})
         self.means.add({"sampler/logp_difference": gap(scored, passed), **clock.figures})

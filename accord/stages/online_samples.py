@@ -14,6 +14,8 @@ from torch import Tensor
 
 from accord.data.dialogue import TokenGroup
 from accord.data.ranges import Ranges
+from accord.errors import IntegrityError
+from accord.models.layout import ROUNDING
 from accord.models.logprobs import LanguageModel
 from accord.stages.reward_sources import Rewards
 from accord.stages.rl_rollouts import Answers, Cut, Writer, log_probabilities, with_entropy
@@ -50,6 +52,7 @@ class Sampler:
     watched: Rewards | None
     cut: Cut
     each_round: bool
+    own: bool = False  # the reference is the policy as the run began
 
     def sampled(self, prompts: Sequence[TokenGroup], draw: int, clock: Clock) -> Scored:
         """draw: says which random streams are drawn from, besides the seed of the run."""
@@ -100,3 +103,17 @@ def gap(scored: Scored, passed: Passed) -> float:
     """The largest difference of a token's log-probability, sampler to engine."""
     own = torch.cat([torch.from_numpy(one.logp) for one in scored.answers.samples])
     return float((own - passed.old).abs().max())
+
+
+def check_start(passed: Passed, dtype: torch.dtype) -> None:
+    """Before the first step, with the policy itself as reference, every log-ratio is 0 but for rounding.
+
+    IntegrityError where it is not. dtype: of the computation.
+    """
+    difference, (largest, mean) = (passed.old - passed.start).abs(), ROUNDING[dtype]
+    if len(difference) and (difference.max() > largest or difference.mean() > mean):
+        raise IntegrityError(
+            f"policy and reference are the same model, and differ by {difference.max():.2g} nats in a token",
+            where="step 0",
+            fix="the model does not give the same numbers twice; tell us which one it is",
+        )

@@ -14,7 +14,8 @@ from accord.training.loop import Held, measure
 from accord.training.objectives import Objective
 
 PROPORTIONS = ("rewards/accuracies", "mean_token_accuracy", "accuracy", "zero_one_loss", "all_right")
-WITH_INTERVAL = ("loss", *PROPORTIONS)  # in metrics.jsonl; summary.json has the interval of every figure
+# In metrics.jsonl; summary.json has the interval of every figure.
+WITH_INTERVAL = ("loss", *PROPORTIONS, "objective/scores")
 
 
 class Evaluation(NamedTuple):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 FIGURES = (*WITH_INTERVAL, "rewards/margins", "objective/kl")  # compared; sweep.json has all
 PANELS = 3
-# Options that change the unit of losses and rewards: numbers are then compared by the accuracy only.
-OF_THE_LOSS = PreferenceOptions.model_fields.keys() - {"reference", "reference_cache"}
+# Options that change the unit of losses and rewards: numbers are then compared by the accuracy, or the score, only.
+OF_THE_LOSS = (PreferenceOptions.model_fields.keys() - {"reference", "reference_cache"}) | {"kl_coef"}
 OWN_UNIT = ("loss", "rewards/margins")
 UNITS = (
     "Losses and margins of different losses, or betas, are in units of their own. "

@@ -185,9 +185,10 @@ def roles_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, each figure beside what is asked for."""
     mega = {name: found[name] / 1e6 for name in ("sft", "one_base", "own_bases")}
     what = (
-        f"peak memory of accord ppo, {found['dtype']}, with policy, reference, reward model and critic on one base: "
-        f"{mega['one_base']:,.0f} MB; accord sft with the same adapter {mega['sft']:,.0f} MB; with a reward model and "
-        f"a critic that have base weights of their own, the critic's all trained, {mega['own_bases']:,.0f} MB"
+        f"peak memory of accord ppo, {found['dtype']}, micro-batches of {found['max_tokens']:,} tokens, with policy, "
+        f"reference, reward model and critic on one base: {mega['one_base']:,.0f} MB; accord sft with the same adapter "
+        f"{mega['sft']:,.0f} MB; with a reward model and a critic that have base weights of their own, all "
+        f"of the critic's trained, {mega['own_bases']:,.0f} MB"
     )
     return judged({"roles on one base": (what, 100 * found["one_base"] / found["sft"])}, ROLES_ASKED)
 

@@ -15,8 +15,10 @@ from torch import Tensor
 
 import accord
 from accord.cli import main
-from accord.errors import InputError
+from accord.data.ranges import Ranges
+from accord.errors import InputError, IntegrityError
 from accord.stages.online_config import OnlineDpoConfig
+from accord.stages.online_samples import Passed, check_start
 from accord.stages.resolve import load
 
 Go = Callable[..., Path]
@@ -114,6 +116,14 @@ def test_the_first_loss_is_that_of_no_difference_at_any_temperature(go: Go) -> N
         assert line["loss"] == pytest.approx(math.log(2), abs=1e-5)
         assert line["rewards/margins"] == pytest.approx(0, abs=1e-5)
         assert line["objective/kl"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_reference_that_is_not_the_policy_it_should_be_is_found_out() -> None:
+    (tokens, other), rest = (torch.randn(2, 50, generator=torch.Generator().manual_seed(0)), torch.zeros(50))
+    ranges = Ranges(torch.tensor([50]), torch.tensor([0]))
+    check_start(Passed(ranges, tokens, rest, tokens + 1e-6, rest), torch.float32)
+    with pytest.raises(IntegrityError, match=r"the same model, and differ by \d\.\d+ nats"):
+        check_start(Passed(ranges, tokens, rest, other, rest), torch.float32)
 
 
 def test_the_reference_is_the_start_or_the_policy_of_each_round(go: Go) -> None:

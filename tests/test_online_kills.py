@@ -1,11 +1,15 @@
 """Killed while it samples, judges, learns or asks people, accord online-dpo ends as if it had been left alone."""
 
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from killed_runs import files, words
 from online_runs import assert_same, furnish, judge, killed_at, options, run
+
+from accord.errors import Stopped
+from accord.stages import rl_rollouts
 
 USUAL: dict[str, Any] = {
     "num_mini_batches": 2, "num_epochs": 2, "max_steps": 6, "save_steps": 1, "logging_steps": 3, "validation": 0.2,
@@ -87,3 +91,24 @@ def test_a_run_that_was_killed_before_it_had_asked_asks_the_same(place: Path, ki
 
 def _asked(folder: Path) -> dict[str, bytes]:
     return {name: text for name, text in files(folder).items() if "judge" in name}
+
+
+def test_a_run_that_is_to_stop_leaves_its_sampling_and_saves(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**USUAL, "eval_steps": None, "save_steps": None}
+    assert run(place, tmp_path / "whole", **given) == 0
+    sample, rounds = rl_rollouts.sample, []
+
+    def stopped(*samples: Any, **more: Any) -> Any:
+        rounds.append(1)
+        if len(rounds) == 3:  # held-out prompts before the first step, the first round, and this
+            signal.raise_signal(signal.SIGTERM)
+        return sample(*samples, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="after step 4 of 6, which is saved"):
+        patch.setattr(rl_rollouts, "sample", stopped)
+        run(place, tmp_path / "stopped", **given)
+    assert (tmp_path / "stopped" / "checkpoints" / "step-00000004").exists()
+    assert run(place, tmp_path / "stopped", resume=True, **given) == 0
+    assert_same(tmp_path / "whole", tmp_path / "stopped")

@@ -38,7 +38,7 @@ LEARNING_RATE = 0.02
 ENTROPY = 0.05  # the coefficient of the policy's entropy in the first rollout; it falls to 0 in the last one
 
 
-class CatGrid(gymnasium.Env[int, int]):
+class CatGrid(gymnasium.Env[Any, Any]):
     """A cat that moves to one of four neighbours; a move off the grid leaves it in place. Cells count row by row.
 
     An empty cell gives 0, the broom -1, the meat 100, the bathtub -10 and the cat is back at the start. Meat and
@@ -48,8 +48,9 @@ class CatGrid(gymnasium.Env[int, int]):
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012
 
     def __init__(self, grid: tuple[str, ...] = GRID, render_mode: str | None = None) -> None:
-        self.grid, self.render_mode, self.width = grid, render_mode, len(grid[0])
-        self.observation_space, self.action_space = Discrete(len(grid) * self.width), Discrete(len(MOVES))
+        self.grid, self.render_mode = grid, render_mode
+        self.width, self.cells = len(grid[0]), len(grid) * len(grid[0])
+        self.observation_space, self.action_space = Discrete(self.cells), Discrete(len(MOVES))
         self.start = self.cell = "".join(grid).index("C")
 
     def move(self, cell: int, action: int) -> tuple[int, float, bool]:
@@ -154,7 +155,7 @@ def learn(cat: Cat, rollout: Rollout, algorithm: Algorithm, entropy: float, opti
             taken = logp.gather(1, action.unsqueeze(1)).squeeze(1)
             loss = loss + (algorithm.loss(taken, old, gain) + entropy * (logp.exp() * logp).sum(-1)).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
 
@@ -171,7 +172,7 @@ def train(cat: Cat, algorithm: Algorithm, seed: int) -> Iterator[float]:
 
 def exact_values(env: CatGrid) -> list[float]:
     """V* of each cell by dynamic programming: V(s) = max_a r + gamma V(s'), again and again until it stays as it is."""
-    value = [0.0] * int(env.observation_space.n)
+    value = [0.0] * env.cells
     while True:
         moves = [[env.move(cell, action) for action in range(len(MOVES))] for cell in range(len(value))]
         new = [max(reward + (0 if over else GAMMA * value[to]) for to, reward, over in ways) for ways in moves]
@@ -193,7 +194,7 @@ def way(cat: Cat) -> list[int]:
 
 def arrows(cat: Cat, env: CatGrid) -> list[str]:
     """The likeliest move of each cell; bathtubs and the meat as they are."""
-    best = cat(torch.arange(env.observation_space.n))[0].argmax(-1).tolist()
+    best = cat(torch.arange(env.cells))[0].argmax(-1).tolist()
     return [what if what in "TM" else ARROWS[move] for what, move in zip("".join(env.grid), best, strict=True)]
 
 
@@ -213,7 +214,7 @@ def draw(cat: Cat, scores: list[float], path: str) -> None:
 def draw_grid(cat: Cat, panel: Any) -> None:
     """A square a cell: what it is, V(s) and the likeliest move."""
     env, walked = CatGrid(), set(way(cat)[:-1])
-    value = UNIT * cat(torch.arange(env.observation_space.n))[1].detach()
+    value = UNIT * cat(torch.arange(env.cells))[1].detach()
     names = {"C": "start", "B": "broom -1", "T": "bathtub -10", "M": "meat +100", ".": ""}
     kept = torch.tensor([what not in "TM" for what in "".join(env.grid)])
     panel.set_facecolor("#cfe2f3")
@@ -240,7 +241,7 @@ def main() -> None:
     env, scores = CatGrid(), []
     print(f"@ cat, B broom, T bathtub, M meat\n{env.render()}\n")
     torch.manual_seed(asked.seed)
-    cat = Cat(int(env.observation_space.n))
+    cat = Cat(env.cells)
     for score in train(cat, ALGORITHMS[asked.algorithm], asked.seed):
         scores.append(score)
         if len(scores) % 5 == 0:

@@ -187,7 +187,7 @@ def test_temperature_and_figures() -> None:
     network = tiny.llama()
     model = LanguageModel(network)
     with torch.no_grad(), model.segmented():
-        found = logprobs(model, arrange([GROUPS[0]], "tree"), temperature=0.5, want=("figures",))
+        found = logprobs(model, arrange([GROUPS[0]], "tree"), temperature=0.5, want=("top1", "entropy", "collision"))
     with torch.no_grad():
         ids = torch.from_numpy(GROUPS[0].prompt.astype("int64")).tolist() + GROUPS[0].completions[0].ids.tolist()
         logp = (network(torch.tensor([ids])).logits[0, 4:8] / 0.5).log_softmax(-1)

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from accord.models import output
-from accord.models.output import OutputLayer, token_logprobs
+from accord.models.output import OutputLayer, Want, token_logprobs
 
 N, D, V = 13, 6, 17
+FIGURES: tuple[Want, ...] = ("entropy", "collision")
 LAYERS = {
     "plain": {},
     "scale": {"scale": 0.7},
@@ -57,7 +58,7 @@ def test_it_is_log_softmax_with_its_gradient(name: str, with_bias: bool, memory:
     hidden, weight, bias, target = drawn()
     own = [x.clone().requires_grad_() for x in (hidden, weight, bias)[: 2 + with_bias]]
     truth = [x.double().requires_grad_() for x in (hidden, weight, bias)[: 2 + with_bias]]
-    found = token_logprobs(own[0], target, OutputLayer(*own[1:2], *(own[2:] or [None]), **LAYERS[name]))
+    found = token_logprobs(own[0], target, OutputLayer(*own[1:2], *(own[2:] or [None]), **LAYERS[name]), want=("top1",))
     logits = plain_logits(truth[0], OutputLayer(truth[1], *(truth[2:] or [None]), **LAYERS[name]))
     expected = log_softmax(logits, -1)[torch.arange(N), target]
     torch.testing.assert_close(found.token, expected.float(), rtol=1e-5, atol=1e-5)
@@ -78,7 +79,7 @@ def test_only_what_is_trained_gets_a_gradient(wanted: tuple[bool, bool], memory:
 @pytest.mark.parametrize("name", LAYERS)
 def test_entropy_and_collision_are_those_of_the_distribution(name: str, memory: str) -> None:
     hidden, weight, bias, target = drawn()
-    found = token_logprobs(hidden, target, OutputLayer(weight, bias, **LAYERS[name]), figures=True)
+    found = token_logprobs(hidden, target, OutputLayer(weight, bias, **LAYERS[name]), want=FIGURES)
     logp = log_softmax(plain_logits(hidden, OutputLayer(weight, bias, **LAYERS[name])).double(), -1)
     assert found.entropy is not None and found.collision is not None
     torch.testing.assert_close(found.entropy, -(logp.exp() * logp).sum(-1).float(), rtol=1e-4, atol=1e-5)
@@ -88,7 +89,7 @@ def test_entropy_and_collision_are_those_of_the_distribution(name: str, memory: 
 def test_figures_by_hand() -> None:
     """Four equally likely words: entropy log 4, collision 4 / 16; and they carry no gradient."""
     hidden, weight = torch.ones(2, 1, requires_grad=True), torch.zeros(4, 1)
-    found = token_logprobs(hidden, torch.tensor([0, 3]), OutputLayer(weight), figures=True)
+    found = token_logprobs(hidden, torch.tensor([0, 3]), OutputLayer(weight), want=FIGURES)
     assert found.token.tolist() == pytest.approx([-1.386294, -1.386294], abs=1e-6)
     assert found.entropy is not None and found.collision is not None
     assert found.entropy.tolist() == pytest.approx([1.386294, 1.386294], abs=1e-6)
@@ -96,7 +97,8 @@ def test_figures_by_hand() -> None:
     assert found.token.requires_grad
     assert not found.entropy.requires_grad and not found.collision.requires_grad
     plain = token_logprobs(hidden, torch.tensor([0, 3]), OutputLayer(weight))
-    assert (plain.entropy, plain.collision) == (None, None)
+    assert plain[1:] == (None, None, None)
+    assert token_logprobs(hidden, torch.tensor([0, 3]), OutputLayer(weight), want=("entropy",)).collision is None
 
 
 @pytest.mark.parametrize("gap", [250.0, 5000.0])

@@ -11,10 +11,12 @@ import torch
 from alike import differences
 from killed_runs import SAMPLED, Home, assert_same, furnish_sampled, killed_at, lines, stop_at, words
 from safetensors.torch import load_file
+from score_runs import write_scorer
 from tiny import llama, write_model
 
 import accord
 from accord.errors import InputError
+from accord.models.heads import Head
 from accord.stages.rl_saved import read
 from accord.training import curves
 
@@ -115,6 +117,17 @@ def test_a_reference_that_has_changed_is_refused(left: Home, tmp_path: Path) -> 
     go_on(allow_change=["reference"])
     changes = json.loads((tmp_path / "run" / "summary.json").read_text())["changes"]
     assert [one["key"] for one in changes] == ["reference"] and changes[0]["step"] == 3
+
+
+def test_a_reward_model_that_has_changed_is_refused(left: Home, tmp_path: Path) -> None:
+    write_scorer(tmp_path / "reward")
+    go_on = begun(left, "reinforce", tmp_path / "run", 5, reward=tmp_path / "reward")
+    write_scorer(tmp_path / "reward", Head(("reward",), seed=9))
+    with pytest.raises(InputError, match="was trained with another reward model: its weights have changed since"):
+        go_on()
+    go_on(allow_change=["reward"])
+    changes = json.loads((tmp_path / "run" / "summary.json").read_text())["changes"]
+    assert [one["key"] for one in changes] == ["reward"]
 
 
 def test_what_is_allowed_to_change_counts(left: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

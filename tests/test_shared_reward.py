@@ -14,7 +14,7 @@ from accord.data.dialogue import TokenCompletion, TokenGroup
 from accord.errors import InputError
 from accord.models.adapters import Lora, add_adapter, make_trainable, parameters_of
 from accord.models.attention import NAME
-from accord.models.critic import values
+from accord.models.critic import from_reward_model, values
 from accord.models.heads import SINGLE, Head, score_groups, stock_scores
 from accord.models.load import load_network, save
 from accord.models.logprobs import LanguageModel, logprobs
@@ -147,6 +147,19 @@ def test_the_policy_does_not_notice(base: Path) -> None:
     assert normalisation_of(scorer.network) == Normalisation(0.25, 1.5)
     assert normalisation_of(network) is None
     assert as_reward(found[0], scorer.network.config).shape == (2,)
+
+
+def test_a_critic_with_a_trunk_of_its_own_begins_as_an_adapter_that_is_merged(base: Path) -> None:
+    reward = reward_model(base)
+    critic = from_reward_model(LanguageModel(load_scorer(reward, merge=True)))
+    assert critic.model is not None
+    found, truth = (
+        score_groups(one, GROUPS, max_tokens=1000) for one in (critic.model, LanguageModel(load_scorer(reward)))
+    )
+    torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)
+    names = {name.removeprefix("trunk.") for name in critic.parameters()}
+    assert names == {name for name, _ in tiny.llama().model.named_parameters(prefix="model")} | {"head.weight"}
+    assert all(parameter.requires_grad for parameter in critic.parameters().values())
 
 
 def test_a_classifier_keeps_its_labels(base: Path) -> None:

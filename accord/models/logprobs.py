@@ -21,12 +21,11 @@ from accord.maths.likelihood import length_by_owner, sum_by_owner
 from accord.models.attention import NAME, NotImplementedByNetwork, Segments
 from accord.models.encoder_decoder import decoder_logits, decoder_states
 from accord.models.experts import Recorder, Routing, coefficient
-from accord.models.output import OutputLayer, TokenLogprobs, token_logprobs
+from accord.models.output import OutputLayer, TokenLogprobs, Want, token_logprobs
 from accord.models.output import value as value_of
 from accord.models.prompt_cache import completion_inputs
 from accord.models.roles import in_role
 
-Want = Literal["figures"]
 Forward = Callable[..., Any]
 
 
@@ -118,11 +117,10 @@ def logprobs(
     want: tuple[Want, ...] = (),
     head: torch.nn.Linear | None = None,
 ) -> CompletionLogprobs:
-    """Equation 3 for every completion of a micro-batch. want: "figures" adds entropy and sum of p^2 of each token.
+    """Equation 3 for every completion of a micro-batch. want: what else each token is to have (`TokenLogprobs`).
 
     head: a value head, read off the state before each predicted token in the same forward pass.
     """
-    figures = "figures" in want
     stock = model.head == "stock"
     forward: Forward = model.network if stock or batch.layout == "encoder" else body_of(model.network)
     recorder = Recorder(forward) if coefficient(model.network) and batch.layout != "encoder" else None
@@ -130,12 +128,12 @@ def logprobs(
     catching: AbstractContextManager[list[Tensor]] = caught(model.network) if head and stock else nullcontext([])
     with catching as states:
         if stock:
-            token = _stock(model, batch, recorder or forward, temperature, figures)
+            token = _stock(model, batch, recorder or forward, temperature, want)
             value = value_of(_before(states[-1], batch), head) if head else None
         else:
             gathered = _before(hidden_states(model, batch, recorder or forward), batch)
             layer = output_layer(model.network)._replace(temperature=temperature)
-            token = token_logprobs(gathered, batch.target, layer, figures=figures)
+            token = token_logprobs(gathered, batch.target, layer, want=want)
             value = value_of(gathered, head) if head else None
     length = length_by_owner(batch.owner, batch.completions)
     total = sum_by_owner(token.token, batch.owner, batch.completions)
@@ -244,7 +242,9 @@ def _row_mask(batch: Batch) -> Tensor:
     return mask.long().to(batch.tokens.device)
 
 
-def _stock(model: LanguageModel, batch: Batch, forward: Forward, temperature: float, figures: bool) -> TokenLogprobs:
+def _stock(
+    model: LanguageModel, batch: Batch, forward: Forward, temperature: float, want: tuple[Want, ...]
+) -> TokenLogprobs:
     """The network's own logits at the predicting places; for output layers nobody thought of."""
     with model.acting():
         if batch.layout == "encoder":
@@ -255,12 +255,12 @@ def _stock(model: LanguageModel, batch: Batch, forward: Forward, temperature: fl
     z = logits.reshape(-1, logits.shape[-1])[batch.predict].float() / temperature
     logp = torch.log_softmax(z, -1)
     token = logp.gather(1, batch.target[:, None]).squeeze(1)
-    top1 = z.argmax(-1) == batch.target
-    if not figures:
-        return TokenLogprobs(token, top1)
     with torch.no_grad():
-        p = logp.exp()
-        return TokenLogprobs(token, top1, -(p * logp).sum(-1), (p * p).sum(-1))
+        p = logp.exp() if {"entropy", "collision"} & set(want) else logp
+        top1 = z.argmax(-1) == batch.target if "top1" in want else None
+        entropy = -(p * logp).sum(-1) if "entropy" in want else None
+        collision = (p * p).sum(-1) if "collision" in want else None
+    return TokenLogprobs(token, top1, entropy, collision)
 
 
 def output_layer(network: PreTrainedModel) -> OutputLayer:

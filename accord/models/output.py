@@ -8,7 +8,7 @@ with p itself and need no further pass over the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,30 +67,38 @@ def value(hidden: Tensor, head: torch.nn.Linear) -> Tensor:
     return torch.nn.functional.linear(hidden.float(), head.weight.float()).squeeze(-1)
 
 
+Want = Literal["top1", "entropy", "collision"]
+
+
 class TokenLogprobs(NamedTuple):
-    """Of each of N predicted tokens, float32: its log-probability, and where asked for the distribution's figures."""
+    """Of each of N predicted tokens, float32: its log-probability, and what of the distribution was asked for."""
 
     token: Tensor  # (N,) nats
-    top1: Tensor  # (N,) bool: it is the most probable one
+    top1: Tensor | None = None  # (N,) bool: it is the most probable one
     entropy: Tensor | None = None  # (N,) nats
     collision: Tensor | None = None  # (N,) sum over the vocabulary of p^2
 
 
-def token_logprobs(hidden: Tensor, target: Tensor, layer: OutputLayer, *, figures: bool = False) -> TokenLogprobs:
+def token_logprobs(hidden: Tensor, target: Tensor, layer: OutputLayer, *, want: tuple[Want, ...] = ()) -> TokenLogprobs:
     """(N, D), (N,) -> log softmax(logits)[target], equation 3, differentiable in `hidden`, the weight and the bias.
 
-    figures: entropy and sum of p^2 too (without gradient).
+    want: what else is made of the distribution, each a pass over all words (without gradient).
     """
-    token, top1, entropy, collision = _TargetLogprob.apply(  # type: ignore[no-untyped-call]
-        hidden, layer.weight, layer.bias, target, layer, figures
+    return TokenLogprobs(
+        *_TargetLogprob.apply(  # type: ignore[no-untyped-call]
+            hidden, layer.weight, layer.bias, target, layer, want
+        )
     )
-    return TokenLogprobs(token, top1, entropy, collision)
 
 
 def _chunk_rows(vocabulary: int, hidden: Tensor) -> int:
-    """Below float32 the logits stand three times: as they are made, in float32, and their probabilities."""
+    """Below float32 the logits stand three times: as they are made, in float32, and their probabilities.
+
+    In float32 as many as the product need not round up.
+    """
     each = 4 if hidden.dtype == torch.float32 else 10
-    return max(1, (CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES) // (each * vocabulary))
+    rows = max(1, (CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES) // (each * vocabulary))
+    return rows - rows % ROWS if each == 4 and rows > ROWS else rows
 
 
 def _kept_bytes(hidden: Tensor) -> int:
@@ -106,12 +114,12 @@ class _TargetLogprob(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         layer: OutputLayer,
-        figures: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        want: tuple[Want, ...],
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         count, vocabulary = len(hidden), len(weight)
         token = hidden.new_empty(count, dtype=torch.float32)
-        top1 = torch.empty(count, dtype=torch.bool, device=hidden.device)
-        entropy, collision = (torch.empty_like(token) if figures else None for _ in range(2))
+        top1 = torch.empty(count, dtype=torch.bool, device=hidden.device) if "top1" in want else None
+        entropy, collision = (torch.empty_like(token) if name in want else None for name in ("entropy", "collision"))
         differentiable = any(ctx.needs_input_grad[:3])
         few = count * vocabulary * hidden.element_size() <= _kept_bytes(hidden)
         keep = differentiable and few and layer.cap is None
@@ -120,20 +128,20 @@ class _TargetLogprob(torch.autograd.Function):
         for start in range(0, count, rows):
             part = slice(start, start + rows)
             z = layer._replace(weight=weight, bias=bias).logits(hidden[part])
-            wanted = target[part, None]
-            z_target = z.gather(1, wanted).squeeze(1)
-            z_top, index = z.max(-1)
+            z_target = z.gather(1, target[part, None]).squeeze(1)
             p = _softmax_into(z, kept[part] if kept is not None else None)
             # log sum exp z = z_top - log p_top; p_top >= 1/V, so nothing underflows
-            log_sum = z_top - p.gather(1, index[:, None]).squeeze(1).log()
+            log_sum = z.amax(-1) - p.amax(-1).log()
             token[part] = z_target - log_sum
-            top1[part] = index == wanted.squeeze(1)
-            if entropy is not None and collision is not None:
+            if top1 is not None:  # several times as slow as the greatest value alone
+                top1[part] = z.argmax(-1) == target[part]
+            if entropy is not None:
                 entropy[part] = log_sum - (p * z).sum(-1)
+            if collision is not None:
                 collision[part] = (p * p).sum(-1)
         ctx.layer = layer
         ctx.save_for_backward(hidden, weight, bias, target, kept)
-        ctx.mark_non_differentiable(top1, *(x for x in (entropy, collision) if x is not None))
+        ctx.mark_non_differentiable(*(x for x in (top1, entropy, collision) if x is not None))
         return token, top1, entropy, collision
 
     @staticmethod

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from accord.errors import InputError
 from accord.models.adapter_files import adapter_directory, base_of, load_adapter
-from accord.models.adapters import bare
+from accord.models.adapters import bare, merged
 from accord.models.directory import Stored, read_object
 from accord.models.heads import BESIDE, LAYER, MEAN, MULTI, STD, Head, has_head, headless
 from accord.models.load import load_whole
@@ -45,8 +45,12 @@ def load_scorer(
     dtype: torch.dtype = torch.float32,
     base_model: str | None = None,
     in_4bit: bool = False,
+    merge: bool = False,
 ) -> PreTrainedModel:
-    """A trained reward model or classifier, dropout off. InputError where its head is not in its weights."""
+    """A trained reward model or classifier, dropout off. InputError where its head is not in its weights.
+
+    merge: of an adapter, its changes in the weights of the base, as for one who trains them all.
+    """
     adapter = adapter_directory(name)
     stored = stored_tensors(str(adapter) if adapter else name)
     if stored and _head_in(stored) is None:
@@ -58,7 +62,8 @@ def load_scorer(
         return network
     base = base_of(adapter, base_model)
     network = base_with_head(adapter, base, device, trust_remote_code, dtype, in_4bit)
-    adapted: PreTrainedModel = bare(load_adapter(network, adapter)).eval()
+    wrapped = load_adapter(network, adapter)
+    adapted: PreTrainedModel = (merged(wrapped) if merge else bare(wrapped)).eval()
     return adapted
 
 

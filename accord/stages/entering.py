@@ -59,6 +59,7 @@ class Entered:
     data: str = ""  # their fingerprint, once they are read, without texts that are mixed in
     report: object = None  # of the data, for data_report.json
     reference: str = ""  # the seal of the run's copy of the reference; empty where it has none
+    rewards: str = ""  # that of its reward models
 
     @property
     def step(self) -> int:
@@ -99,14 +100,15 @@ class Entered:
         where = str(self.found.path if self.found else "")
         raise InputError("was trained on another base: its weights have changed since", where=where, fix=fix)
 
-    def check_reference(self, was: str, now: str) -> None:
-        """InputError where the reference is another model, by its digests, and that was not allowed."""
-        change = Change("reference", f"weights {was[:16] or 'unknown'}", f"weights {now[:16] or 'unknown'}")
-        if was == now or any(one.key in ("model", "reference") for one in self.changes) or self.takes(change):
+    def check_fixed(self, key: str, what: str, was: str, now: str) -> None:
+        """InputError where what a run does not train, as its reference, is another model, by its digests, and that was
+        not allowed. key: the option that names it."""
+        change = Change(key, f"weights {was[:16] or 'unknown'}", f"weights {now[:16] or 'unknown'}")
+        if was == now or any(one.key in ("model", key) for one in self.changes) or self.takes(change):
             return
-        fix = "resume with the reference as it was, or with --allow_change reference to go on with this one"
+        fix = f"resume with the {what} as it was, or with --allow_change {key} to go on with this one"
         where = str(self.found.path if self.found else "")
-        raise InputError("was trained with another reference: its weights have changed since", where=where, fix=fix)
+        raise InputError(f"was trained with another {what}: its weights have changed since", where=where, fix=fix)
 
     def check_end(self, total: int) -> None:
         """InputError where the run, of `total` steps by its options, has nothing left to do, and it had before."""
@@ -137,7 +139,13 @@ class Entered:
         """For the manifest of a checkpoint: what its numbers come from, in short. fingerprint: of all data."""
         options = json.dumps(computing(self.config), sort_keys=True)
         config = hashlib.sha256(options.encode()).hexdigest()
-        return {"config": config, "data": fingerprint, "reference": self.reference, **self.conditions}
+        return {
+            "config": config,
+            "data": fingerprint,
+            "reference": self.reference,
+            "rewards": self.rewards,
+            **self.conditions,
+        }
 
 
 def enter(command: str, config: TrainingConfig, place: Machine) -> Entered:

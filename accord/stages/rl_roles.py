@@ -60,6 +60,7 @@ def scorers_of(config: SampledConfig, given: Given, begun: Begun, prompts: Promp
     rewards = rewards_of(
         config.reward_sources, config.model, given, begun.place, longest=longest, clock=clock, share=share
     )
+    _seal_rewards(begun, rewards)
     return rewards, watched_of(config, begun, longest)
 
 
@@ -112,7 +113,18 @@ def _seal(begun: Begun, reference: LanguageModel) -> None:
     with suppress(Unidentified):
         begun.entered.reference = content(reference.network)
     if begun.entered.found is not None:
-        begun.entered.check_reference(begun.entered.found.about["reference"], begun.entered.reference)
+        was = begun.entered.found.about["reference"]
+        begun.entered.check_fixed("reference", "reference", was, begun.entered.reference)
+
+
+def _seal_rewards(begun: Begun, rewards: Rewards) -> None:
+    """InputError where a run is resumed with a reward model whose weights are not what they were."""
+    models = [source.model.network for source in rewards.sources if isinstance(source, RewardModel)]
+    with suppress(Unidentified):
+        begun.entered.rewards = " ".join(content(network) for network in models)
+    if begun.entered.found is not None:
+        was = begun.entered.found.about["rewards"]
+        begun.entered.check_fixed("reward", "reward model", was, begun.entered.rewards)
 
 
 def watched_of(config: SampledConfig, begun: Begun, longest: Longest) -> Rewards | None:

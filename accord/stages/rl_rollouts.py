@@ -217,7 +217,7 @@ def with_entropy(temperature: float, trunk: nn.Linear | None = None) -> Read:
     """Also the entropy of what each token was drawn from. trunk: a head, and what it says of the state before each."""
 
     def read(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
-        made = logprobs(model, batch, temperature=temperature, want=("figures",), head=trunk)
+        made = logprobs(model, batch, temperature=temperature, want=("entropy",), head=trunk)
         assert made.token.entropy is not None
         value = (made.value,) if made.value is not None else ()
         return (made.token.token, made.token.entropy.clamp(min=0), *value)

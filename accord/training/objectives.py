@@ -62,7 +62,7 @@ class Likelihood:
         return float((tokens * _weights(batch)).sum())
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
-        result = logprobs(model, batch)
+        result = logprobs(model, batch, want=("top1",))
         values, tokens, group = _likelihood_figures(batch, result.token.token, result.token.top1, None)
         nll, weight = values.pop("nll"), _weights(batch)
         figures = {"loss": nll, "bits_per_token": bits_per_token(nll), **values}
@@ -83,7 +83,7 @@ class FineTuning:
         return float(sum(self.groups[i].group.weight * self._completion(i).sum() for i in batch.indices))
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
-        result = logprobs(model, batch)
+        result = logprobs(model, batch, want=("top1",))
         parts = [self._completion(i) for i in batch.indices]
         inside = torch.from_numpy(np.concatenate(parts)).to(result.sum.device)
         logp, own = result.token.token, _weights(batch)
@@ -111,8 +111,9 @@ def whole(group: TokenGroup) -> TokenGroup:
 
 
 def _likelihood_figures(
-    batch: Batch, logp: Tensor, top1: Tensor, inside: Tensor | None
+    batch: Batch, logp: Tensor, top1: Tensor | None, inside: Tensor | None
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    assert top1 is not None
     weight = torch.ones_like(logp) if inside is None else inside
     tokens = sum_by_owner(weight, batch.owner, batch.completions)
     mean = {

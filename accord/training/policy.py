@@ -18,7 +18,8 @@ from accord.maths.entropy import entropy_bonus
 from accord.maths.likelihood import sum_by_owner
 from accord.maths.policy_gradient import approx_kl, clipped, log_ratio, ppo_clip, reinforce, value_clipped, value_loss
 from accord.models.critic import Critic, values
-from accord.models.logprobs import CompletionLogprobs, LanguageModel, Want, logprobs
+from accord.models.logprobs import CompletionLogprobs, LanguageModel, logprobs
+from accord.models.output import Want
 from accord.training.objectives import Measured, group_of_completion
 from accord.training.rollout import Rollout, Samples, Tokens
 
@@ -63,7 +64,7 @@ class PolicyObjective:
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
         terms = self.terms
-        want: tuple[Want, ...] = ("figures",) if terms.entropy_coef else ()
+        want: tuple[Want, ...] = ("entropy",) if terms.entropy_coef else ()
         made = logprobs(model, batch, temperature=terms.temperature, want=want, head=self.trunk)
         tokens, (samples, sources) = self.rollout.tokens_of(batch), self.rollout.samples_of(batch)
         policy, penalty = self._surrogate(made, tokens, batch), self._penalty(made, tokens, batch)

@@ -84,7 +84,7 @@ class PairObjective:
     def compared(self, model: LanguageModel, batch: Batch) -> Compared:
         """The forward pass."""
         modifiers, found = self.modifiers, pairs_of(batch)
-        scores = scores_of(model, batch, self.reference, ("figures",) if modifiers.use_weighting else ())
+        scores = scores_of(model, batch, self.reference, ("collision",) if modifiers.use_weighting else ())
         plain, reference = _sides(scores.policy, found), _sides(scores.reference, found)
         policy, factor = plain, torch.ones_like(found.weight)
         if modifiers.ld_alpha != 1.0 and self.reference is not None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from accord.data.batches import Batch
 from accord.models.experts import Routing
-from accord.models.logprobs import LanguageModel, Want, logprobs
-from accord.models.output import TokenLogprobs
+from accord.models.logprobs import LanguageModel, logprobs
+from accord.models.output import TokenLogprobs, Want
 
 
 class Reference(Protocol):

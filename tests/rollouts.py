@@ -117,7 +117,7 @@ def _worth(logp: Tensor, own: Tokens, terms: Terms, share: float) -> Tensor:
         bounded = ratio.clamp(1 - terms.cliprange, 1 + terms.cliprange)
         policy = -torch.minimum(ratio * own.advantage, bounded * own.advantage).sum() * share
     if terms.kl_loss == "k2":
-        return policy + terms.beta * 0.5 * (logp.sum() - own.reference.sum()) ** 2
+        return policy + terms.beta * 0.5 * (logp.sum() - own.reference.sum()) ** 2 * share
     if terms.kl_loss == "k3":
         gap = own.reference - logp
         return policy + terms.beta * (gap.exp() - 1 - gap).sum() * share

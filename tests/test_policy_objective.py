@@ -25,6 +25,7 @@ TERMS = {
     "rloo": Terms(),
     "grpo, unbiased": Terms(kl_loss="k2", beta=0.3),
     "grpo, published": Terms(kl_loss="k3", beta=0.3, aggregate="sequence_mean"),
+    "k2 over lengths": Terms(kl_loss="k2", beta=0.3, aggregate="sequence_mean"),
     "k2 in a mean over tokens": Terms(kl_loss="k2", beta=0.3, aggregate="token_mean"),
     "k3 in a mean over tokens": Terms(kl_loss="k3", beta=0.3, aggregate="token_mean"),
     "the ratio of samples": Terms(ratio="sequence", cliprange=0.5),

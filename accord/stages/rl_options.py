@@ -77,7 +77,9 @@ class ShapingOptions(EndOptions):
         False, description="PPO: scale the rewards of all tokens of a round to a spread of 1; their mean stays."
     )
     whiten_advantages: bool | None = Field(
-        None, description="Advantages of all tokens of a round to mean 0 and variance 1; not given: PPO does."
+        None,
+        description="Advantages of all tokens of a round to mean 0 and variance 1; not given: PPO does, unless the "
+        "KL is in the loss.",
     )
 
 

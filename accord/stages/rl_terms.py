@@ -57,7 +57,10 @@ def settings_of(config: RlConfig) -> Settings:
         gamma=config.critic.gamma,
         lam=config.critic.lam,
         whiten_rewards=shaping.whiten_rewards,
-        whiten_advantages=config.policy.algorithm == "ppo" if whitened is None else whitened,
+        # A KL in the loss keeps its size, and would weigh more or less beside rewards divided by their spread.
+        whiten_advantages=(
+            config.policy.algorithm == "ppo" and kl_in(config) == "reward" if whitened is None else whitened
+        ),
         decay=config.policy.baseline_decay,
     )
 
@@ -76,5 +79,7 @@ def told(config: RlConfig) -> str:
         return f"grpo as published: divided by the group's spread; {beta}: its optimum is not that of the objective"
     if kl_loss(config) == "k3":
         return f"{name}, {beta}: k3 as a loss pulls to another optimum than the objective's"
+    if aggregation(config) == "sequence_mean":
+        return f"{name}, {beta}: a mean over each sample's tokens favours short good ones and long bad ones"
     form = ", unbiased (rewards less those of the prompt's other samples)" if name == "grpo" else ""
     return f"{name}{form}; {beta}"

@@ -16,7 +16,16 @@ from accord.data.batches import Batch
 from accord.maths.divergence import k2, k3
 from accord.maths.entropy import entropy_bonus
 from accord.maths.likelihood import sum_by_owner
-from accord.maths.policy_gradient import approx_kl, clipped, log_ratio, ppo_clip, reinforce, value_clipped, value_loss
+from accord.maths.policy_gradient import (
+    approx_kl,
+    clipped,
+    log_ratio,
+    ppo_clip,
+    ppo_clip_sequence,
+    reinforce,
+    value_clipped,
+    value_loss,
+)
 from accord.models.critic import Critic, values
 from accord.models.logprobs import CompletionLogprobs, LanguageModel, logprobs
 from accord.models.output import Want
@@ -104,10 +113,10 @@ class PolicyObjective:
     def _surrogate(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
         """(C,) minus what the samples are worth, by the ratio of tokens or of whole samples."""
         terms = self.terms
-        if terms.ratio == "sequence":
+        if terms.ratio == "sequence" and terms.cliprange is not None:
             old = sum_by_owner(tokens.old, batch.owner, batch.completions)
             first = first_of(tokens.advantage, batch)
-            whole = ppo_clip(made.sum, old, first, cliprange=terms.cliprange or 0.0)
+            whole = ppo_clip_sequence(made.sum, old, first, cliprange=terms.cliprange)
             return whole / made.length.clamp(min=1) if terms.aggregate == "sequence_mean" else whole
         if terms.cliprange is None:
             each = reinforce(made.token.token, tokens.advantage)
@@ -118,7 +127,8 @@ class PolicyObjective:
     def _penalty(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
         """(C,) the KL's share in the loss: k2 of a whole sample, whose gradient is the KL's, or k3 of each token."""
         if self.terms.kl_loss == "k2":
-            return k2(made.sum, sum_by_owner(tokens.reference, batch.owner, batch.completions))
+            whole = k2(made.sum, sum_by_owner(tokens.reference, batch.owner, batch.completions))
+            return whole / made.length.clamp(min=1) if self.terms.aggregate == "sequence_mean" else whole
         if self.terms.kl_loss == "k3":
             return self._per_sample(k3(made.token.token, tokens.reference), batch)
         return torch.zeros_like(made.sum)

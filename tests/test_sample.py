@@ -87,13 +87,14 @@ def test_every_way_is_exact(name: str, way: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "odd"])
 def test_greedy_samples_are_stocks(name: str) -> None:
     network = FAMILIES[name]()
-    made = sample(LanguageModel(network), PROMPTS, max_new_tokens=12, ends={END}, seed=0, drawing=GREEDY)
+    prompts = [PROMPTS[place] for place in (1, 4, 5)]
+    made = sample(LanguageModel(network), prompts, max_new_tokens=12, ends={END}, seed=0, drawing=GREEDY)
     wanted = GenerationConfig(
         do_sample=False, max_new_tokens=12, eos_token_id=END, pad_token_id=0,
         decoder_start_token_id=getattr(network.config, "decoder_start_token_id", None),
     )  # fmt: skip
     network.generation_config = GenerationConfig()
-    for prompt, (one,) in zip(PROMPTS, made, strict=True):
+    for prompt, (one,) in zip(prompts, made, strict=True):
         row = torch.from_numpy(prompt.astype(np.int64))[None]
         with torch.no_grad():
             ids = network.generate(row, attention_mask=torch.ones_like(row), generation_config=wanted)[0]

@@ -19,8 +19,11 @@ import accord.stages.sample_made as sample_made
 import accord.stages.sample_written as sample_written
 from accord.cli import main
 from accord.data.read import read_groups
+from accord.errors import InputError
 from accord.records import Message
 from accord.stages import windows
+from accord.stages.config import SampleConfig
+from accord.stages.resolve import load
 
 PROMPTS = [
     {"id": f"p{i}", "prompt": row["prompt"], "category": "ab"[i % 2]} for i, row in enumerate(tiny.comparisons(7))
@@ -238,28 +241,38 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "keep without scores": ({"keep": "best"}, "--keep: nothing says which samples are good"),
-    "a weight without scores": ({"reward_label": "a"}, "--reward_label: without scores it would not be used"),
-    "the likeliest twice": ({"n": 2, "temperature": 0}, "--n: 2 samples that are all the likeliest"),
-    "more than the beams": ({"n": 3, "beams": 2}, "--n: 3 of 2 beams"),
-    "beams that are drawn": ({"beams": 2, "top_p": 0.9}, "--top_p: beams are searched"),
-    "a penalty of no beams": ({"length_penalty": 2.0}, "--length_penalty: without beams"),
-    "the likeliest of some": ({"temperature": 0, "top_k": 3}, "--top_k: temperature 0 takes"),
-    "a pair of one": ({"keep": "pairs", "score": "reward"}, "--n: a comparison is of two samples"),
-    "two names": ({"score": "reward", "reward": "reward"}, "--score: not together with reward"),
-    "no file of lines": ({"output": "out.parquet"}, "out.parquet: another kind of file"),
-    "no room": ({"max_new_tokens": 5000}, "max_new_tokens: 5000, which leaves no room"),
-    "an empty stop": ({"stop": '["x", ""]'}, "--stop: an empty text"),
+    "keep without scores": ({"keep": "best"}, "keep: nothing says which samples are good"),
+    "a weight without scores": ({"reward_label": "a"}, "reward_label: without scores it would not be used"),
+    "the likeliest twice": ({"n": 2, "temperature": 0.0}, "n: 2 samples that are all the likeliest"),
+    "more than the beams": ({"n": 3, "beams": 2}, "n: 3 of 2 beams"),
+    "beams that are drawn": ({"beams": 2, "top_p": 0.9}, "top_p: beams are searched"),
+    "a penalty of no beams": ({"length_penalty": 2.0}, "length_penalty: without beams"),
+    "the likeliest of some": ({"temperature": 0.0, "top_k": 3}, "top_k: temperature 0 takes"),
+    "a pair of one": ({"keep": "pairs", "score": "reward"}, "n: a comparison is of two samples"),
+    "two names": ({"score": "reward", "reward": "reward"}, "score: not together with reward"),
+    "an empty stop": ({"stop": ["x", ""]}, "stop: an empty text"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_makes_no_sense_is_refused(
-    name: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_that_contradict_each_other_are_refused(name: str) -> None:
     options, message = REFUSED[name]
-    options = {"model": home / "model", "data": home / "prompts.jsonl", "output": tmp_path / "out.jsonl", **options}
-    assert main(words("sample", options)) == 2
+    with pytest.raises(InputError, match=message):
+        load(SampleConfig, arguments={"model": "m", "data": "d.jsonl", "output": "o.jsonl", **options}, where="")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "out.parquet"}, "out.parquet: another kind of file"),
+        ({"max_new_tokens": 5000}, "max_new_tokens: 5000, which leaves no room"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    options: dict[str, Any], message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"model": home / "model", "data": home / "prompts.jsonl", "output": tmp_path / "out.jsonl", **options}
+    assert main(words("sample", given)) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
 

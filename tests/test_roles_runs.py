@@ -76,6 +76,14 @@ def test_a_run_with_all_roles_on_one_base_goes_on_to_the_bit(
     assert checked[-1]["objective/kl"] != 0
 
 
+def test_a_whole_policys_critic_begins_as_a_reward_model_that_is_an_adapter(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"model": home / "base", "critic_model": home / "reward", "max_steps": 1, "save_steps": 1}
+    assert ppo(home, tmp_path / "run", **options) == 0
+    assert "the critic begins as the reward model" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_reward_model_on_another_base_has_weights_of_its_own(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

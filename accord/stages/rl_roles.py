@@ -185,7 +185,8 @@ def _fits(source: RewardModel, begun: Begun) -> bool:
 
 def _trunk(name: str, config: RlConfig, begun: Begun) -> LanguageModel:
     """In float32, as its masters are; `critic_weights` makes the rest."""
-    network = load_scorer(name, device=begun.place.device, trust_remote_code=config.model.trust_remote_code)
+    trusting = config.model.trust_remote_code
+    network = load_scorer(name, device=begun.place.device, trust_remote_code=trusting, merge=True)
     check_vocabulary(network, begun.tokenizer)
     say(f"the critic begins as the reward model {name}")
     model = ready(network, begun.data.groups, config.model, keeps=not config.train.gradient_checkpointing)

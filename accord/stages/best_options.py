@@ -10,7 +10,7 @@ from accord.stages.options import Conflict, Options
 DIRECTIONS = {
     "loss": False, "bits_per_token": False, "mean_token_accuracy": True, "rewards/accuracies": True,
     "rewards/margins": True, "accuracy": True, "zero_one_loss": False, "all_right": True,
-    "objective/scores": True, "objective/rlhf_reward": True, "objective/kl": False,
+    "objective/scores": True, "objective/rlhf_reward": True,
 }  # fmt: skip
 
 

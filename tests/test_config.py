@@ -51,7 +51,8 @@ def test_every_option_has_a_help_a_unique_name_and_a_small_group(name: str) -> N
     for leaf in leaves(config).values():  # leaves() refuses a name that two groups use
         assert leaf.help.endswith(".")
         needed = ("model", "data", "output_dir", "output", "adapter", "file", "directory", "to", "reward")
-        own = name == "demo" or (name, leaf.key) in (("check", "model"), ("runs", "directory"), ("sample", "reward"))
+        free = (("check", "model"), ("runs", "directory"), ("sample", "reward"), ("online-dpo", "reward"))
+        own = name == "demo" or (name, leaf.key) in free
         if (name, leaf.key) == ("rl", "algorithm"):
             continue  # which the other commands have in their name
         assert leaf.required == (leaf.key in needed and not own)

@@ -16,6 +16,8 @@ from accord.stages.resolve import load
 TRAINING = [name for name, row in COMMANDS.items() if issubclass(row.config, TrainingConfig)]
 MAKING = [*TRAINING, "init", "logprobs"]
 NOWHERE = {"model": "/nowhere/model", "data": "/nowhere/data.jsonl", "output_dir": "/nowhere/run"}
+MORE = {"output": "/nowhere/out", "reward": "/nowhere/reward"}  # of commands that take it
+ALSO = {"rl": {"algorithm": "rloo"}}
 
 # What no number may be, whatever it counts or weighs; "1" + 400 zeros is no number of 64 bits.
 NEVER = ("nan", "-nan", "inf", "-inf", "1e999", "true", "abc", "[1]", "{}", "", "-1", "1" + "0" * 400)
@@ -25,12 +27,19 @@ ZERO_IS_NONE = {
     "batch_size", "max_tokens", "num_train_epochs", "max_steps", "learning_rate", "adam_epsilon", "ema_decay", "lora_r",
     "lora_alpha", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "sample_tokens", "threads",
     "early_stopping_patience", "beta", "discopop_tau", "sync_steps", "sync_alpha", "max_length", "vocab_size",
-    "hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "context",
+    "hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "context", "temperature", "max_new_tokens",
+    "num_mini_batches", "num_ppo_epochs", "num_generations", "sample_rows", "reward_clip", "reward_timeout",
+    "kl_target", "kl_horizon", "target_kl", "cliprange", "cliprange_value", "critic_learning_rate", "vf_coef", "gamma",
+    "ptx_batch_size",
 }  # fmt: skip
-SHARES = {"validation", "max_dropped", "mix_fraction", "lora_dropout", "ld_alpha", "sync_alpha", "label_smoothing"}
-BELOW_1 = {"adam_beta1", "adam_beta2", "momentum", "ema_decay", "lora_dropout", "validation", "mix_fraction"}
+SHARES = {"validation", "max_dropped", "mix_fraction", "lora_dropout", "ld_alpha", "sync_alpha", "label_smoothing",
+          "gamma", "lam"}  # fmt: skip
+BELOW_1 = {"adam_beta1", "adam_beta2", "momentum", "ema_decay", "lora_dropout", "validation", "mix_fraction",
+           "baseline_decay"}  # fmt: skip
 TOO_LARGE = {"threads": "1000000", "lora_r": "1000000000", "num_train_epochs": "1e300", "warmup_steps": "1e300",
              "weight_decay": "1e300", "adam_epsilon": "1e300", "layers": "1000000",
+             "temperature": "101", "num_generations": "5000", "kl_coef": "1e300", "ptx_coef": "1e300",
+             "entropy_coef": "1e300", "missing_eos_penalty": "1e300", "cliprange": "1e300", "vf_coef": "1e300",
              "f_alpha_divergence_coef": "1e300"}  # fmt: skip
 MINUS_1 = {"f_alpha_divergence_coef", "max_steps"}  # any real number; TRL's word for "not given"
 
@@ -63,7 +72,7 @@ def absurd(command: str, key: str, types: tuple[Any, ...]) -> Iterator[str]:
 def test_c_range_of_every_numeric_option(command: str) -> None:
     """Also of those that a command has alone. Nothing is loaded: the model is nowhere, and that is not what is said."""
     known = leaves(COMMANDS[command].config)
-    given = {key: value for key, value in {**NOWHERE, "output": "/nowhere/out"}.items() if key in known}
+    given = {key: value for key, value in (NOWHERE | MORE | ALSO.get(command, {})).items() if key in known}
     assert load(COMMANDS[command].config, arguments=given)
     taken = [
         (key, value, said)
@@ -92,7 +101,9 @@ def test_every_numeric_option_is_thought_of() -> None:
         "learning_rate", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "num_train_epochs",
         "early_stopping_threshold", "beta", "gamma_beta_ratio", "cpo_alpha", "discopop_tau", "desirable_weight",
         "undesirable_weight", "nll_weight", "lm_alpha", "f_alpha_divergence_coef", "center_coefficient", "tie_strength",
-        "rating_scale",
+        "rating_scale", "temperature", "kl_coef", "kl_target", "target_kl", "cliprange", "cliprange_value", "vf_coef",
+        "critic_learning_rate", "entropy_coef", "ptx_coef", "reward_clip", "reward_timeout", "reward_backoff",
+        "missing_eos_penalty",
     }  # fmt: skip
     assert floats == unbounded | SHARES | BELOW_1
 

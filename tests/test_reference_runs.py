@@ -65,7 +65,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture(autouse=True)
 def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all else in so small a run."""
-    monkeypatch.setattr(RunFolder, "draw_curves", lambda self, title: None)
+    monkeypatch.setattr(RunFolder, "draw_curves", lambda *given: None)
 
 
 Dpo = Callable[..., Any]

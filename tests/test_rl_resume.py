@@ -75,12 +75,12 @@ def test_a_buffer_is_learnt_from_as_it_was_sampled(left: Home, tmp_path: Path) -
     assert len(kept[0]["length"]) == 4 and set(kept[0]) >= {"token/old", "token/advantage", "sample/reward"}
 
 
-@pytest.mark.xfail(reason="metrics.jsonl has another number of lines; the values in common are the same: to be mended")
 def test_resumed_twice_it_is_exact_too(left: Home, tmp_path: Path) -> None:
+    accord.reinforce(**options_of(left, "reinforce", tmp_path / "whole"))
     go_on = begun(left, "reinforce", tmp_path / "run", 5)
     stop_at(3, go_on)
     go_on()
-    assert_same(left.options("reinforce", "whole")["output_dir"], tmp_path / "run", drawn=False)
+    assert_same(tmp_path / "whole", tmp_path / "run", drawn=False)
 
 
 # ---- what a run may be continued with ------------------------------------------------------------------------------

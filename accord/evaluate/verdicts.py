@@ -1,0 +1,142 @@
+"""Who answered what, what a judge said of it, and the arrays of it that a win rate is computed from.
+
+Both sources of verdicts end here: files that hold them (accord.evaluate.counted) and judges (accord.evaluate.judges).
+AlpacaEval's files of a model's outputs are read and written by accord/data/model_outputs.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.records import Text
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+NO_CATEGORY = -1
+
+
+class Answer(NamedTuple):
+    """What one model said to a prompt. text: plain, or the assistant's turns.
+
+    ended: False where it was cut at the most tokens that were asked for; None where that is not known.
+    """
+
+    model: str
+    text: Text
+    ended: bool | None = None
+
+
+class Matched(NamedTuple):
+    """Two answers to one prompt, which a judge is to compare: of the model that is asked about, and of the baseline.
+
+    level: at which value of a setting (a sampling temperature) the first was made; None where there is none.
+    """
+
+    id: str
+    prompt: Text
+    first: Answer
+    second: Answer
+    category: str | None = None
+    level: float | None = None
+
+
+class Verdict(NamedTuple):
+    """outcome: how far the first is better, in 0..1, 1/2 a tie; None: the judge failed, and `failure` says how.
+
+    orders: where a judge was asked in both orders, the outcome for the first model when it was shown first, and when
+    it was shown second; None in one of them: that one failed.
+    """
+
+    outcome: float | None
+    failure: str | None = None
+    orders: tuple[float | None, float | None] | None = None
+    annotator: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """N verdicts of one model against one baseline. All arrays (N,), but orders (N, 2).
+
+    cluster: the prompt's number, the same for all models of a report, so that they can be paired. length: characters
+    of the answers, NaN where they are not known. shown_first: 1 the model's answer stood first, -1 the baseline's,
+    0 not known, or both orders were asked for: then `orders` has the outcome of each, NaN where that one failed.
+    row: which instruction of the set it is, from 0, by which `--difficulty` finds it. category: the number of a name
+    in `categories`, NO_CATEGORY for none. level: of the setting that is compared over, NaN for none.
+    failed: the judge gave no verdict. missing: one of the two gave no answer.
+    """
+
+    model: str
+    baseline: str
+    outcome: Floats
+    cluster: Ints
+    weight: Floats
+    length: Floats
+    baseline_length: Floats
+    shown_first: Ints
+    orders: Floats
+    row: Ints
+    category: Ints
+    level: Floats
+    categories: tuple[str, ...] = ()
+    failed: int = 0
+    missing: int = 0
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    def at(self, chosen: NDArray[np.bool_] | Ints) -> Verdicts:
+        """Those of them; failed and missing belong to all of them and are not taken along."""
+        arrays = {one.name: getattr(self, one.name) for one in fields(self)}
+        part = {name: value[chosen] for name, value in arrays.items() if isinstance(value, np.ndarray)}
+        return replace(self, **part, failed=0, missing=0)
+
+
+def verdicts_of(matched: Sequence[Matched], said: Sequence[Verdict]) -> Verdicts:
+    """A judge's verdicts on the answers of one model and one baseline -> arrays. ValueError: not of one model.
+
+    Rows and clusters are the prompts in the order of their coming; a failed verdict is counted and left out.
+    """
+    models = {(one.first.model, one.second.model) for one in matched}
+    if len(models) != 1 or len(matched) != len(said):
+        raise ValueError(f"{len(said)} verdicts on {len(matched)} pairs of {len(models)} pairs of models")
+    model, baseline = models.pop()
+    prompts = {id: number for number, id in enumerate(dict.fromkeys(one.id for one in matched))}
+    names = sorted({one.category for one in matched if one.category is not None})
+    pairs = [(one, verdict) for one, verdict in zip(matched, said, strict=True) if verdict.outcome is not None]
+    row = np.array([prompts[one.id] for one, _ in pairs], dtype=np.int64)
+    return Verdicts(
+        model,
+        baseline,
+        outcome=np.array([verdict.outcome for _, verdict in pairs], dtype=np.float64),
+        cluster=row,
+        weight=np.ones(len(pairs)),
+        length=np.array([characters(one.first.text) for one, _ in pairs], dtype=np.float64),
+        baseline_length=np.array([characters(one.second.text) for one, _ in pairs], dtype=np.float64),
+        shown_first=np.zeros(len(pairs), dtype=np.int64),
+        orders=np.array([_orders(verdict) for _, verdict in pairs], dtype=np.float64).reshape(-1, 2),
+        row=row,
+        category=np.array(
+            [NO_CATEGORY if one.category is None else names.index(one.category) for one, _ in pairs], dtype=np.int64
+        ),
+        level=np.array([math.nan if one.level is None else one.level for one, _ in pairs], dtype=np.float64),
+        categories=tuple(names),
+        failed=len(matched) - len(pairs),
+    )
+
+
+def characters(text: Text) -> int:
+    """The length of an answer as AlpacaEval counts it: characters, of turns those of their contents."""
+    return len(text) if isinstance(text, str) else sum(len(turn.content) for turn in text)
+
+
+def _orders(verdict: Verdict) -> tuple[float, float]:
+    if verdict.orders is None:
+        return math.nan, math.nan
+    first, second = (math.nan if one is None else one for one in verdict.orders)
+    return first, second

@@ -1,0 +1,88 @@
+"""Does it matter who is shown first? numpy and scipy only."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.maths.paired import sign_test
+from accord.maths.statistics import Interval, mean_interval, wilson
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Shown(NamedTuple):
+    """How verdicts fall by place. wins, losses, ties: of what was shown first. share: of those decided.
+
+    p: the sign test's, of a share of 1/2. Who is shown first must not depend on who is better, or this says nothing.
+    """
+
+    wins: int
+    losses: int
+    ties: int
+    share: float
+    interval: Interval
+    p: float
+
+
+class Places(NamedTuple):
+    """The win rate of one model when it is shown first, and when it is second; the difference with its error."""
+
+    first: float
+    second: float
+    difference: float
+    standard_error: float
+    interval: Interval
+
+
+class Orders(NamedTuple):
+    """A judge that saw both orders, of n pairs. consistent: the same winner, or a tie, in both.
+
+    first, second: the one that was shown first (second) won both times, whichever it was. unsure: a tie in one order.
+    """
+
+    n: int
+    consistent: float
+    first: float
+    second: float
+    unsure: float
+
+
+def first_shown(outcome: Floats, shown_first: Ints, level: float = 0.95) -> Shown:
+    """(N,) outcomes in 0..1 of a model and (N,) where it stood: 1 first, -1 second, 0 not known, which is left out."""
+    known = shown_first != 0
+    sides = (outcome[known] - 0.5) * shown_first[known]
+    wins, losses = int((sides > 0).sum()), int((sides < 0).sum())
+    decided = wins + losses
+    share = wins / decided if decided else math.nan
+    return Shown(wins, losses, len(sides) - decided, share, wilson(wins, decided, level), sign_test(wins, losses))
+
+
+def by_place(outcome: Floats, shown_first: Ints, clusters: Ints, weight: Floats, level: float = 0.95) -> Places | None:
+    """As `first_shown`, with (N,) clusters and weights; None where the model always stood in one place."""
+    first, second = (
+        mean_interval(outcome[where], clusters[where], weight[where], level)
+        for where in (shown_first == 1, shown_first == -1)
+    )
+    if math.isnan(first.standard_error) or math.isnan(second.standard_error):
+        return None
+    error = math.hypot(first.standard_error, second.standard_error)
+    gap = first.mean - second.mean
+    half = error * (first.interval.high - first.mean) / first.standard_error if first.standard_error else 0.0
+    return Places(first.mean, second.mean, gap, error, Interval(gap - half, gap + half))
+
+
+def both_orders(orders: Floats) -> Orders | None:
+    """(N, 2) outcomes of a model when it was shown first, and when second; None where none has both."""
+    both = np.sign(orders[~np.isnan(orders).any(axis=1)] - 0.5)
+    if not len(both):
+        return None
+    when_first, when_second = both.T
+    first = float(((when_first > 0) & (when_second < 0)).mean())
+    second = float(((when_first < 0) & (when_second > 0)).mean())
+    consistent = float((when_first == when_second).mean())
+    return Orders(len(both), consistent, first, second, 1 - consistent - first - second)

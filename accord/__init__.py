@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         score,
         sft,
         verify,
+        winrate,
     )
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "score",
     "sft",
     "verify",
+    "winrate",
 ]
 
 # Where each name lives. It is imported when it is first used, so that `import accord` is light and needs no torch.
@@ -113,6 +115,7 @@ HOMES = {
     "score": "accord.stages.commands",
     "sft": "accord.stages.commands",
     "verify": "accord.stages.commands",
+    "winrate": "accord.stages.commands",
 }
 
 

@@ -46,7 +46,8 @@ class Names:
 
 
 class Tally:
-    """Takes comparisons and rankings one by one. looks: what of the style of two texts is compared."""
+    """Takes comparisons and rankings one by one. looks: what of the style of two texts is compared, or another name for
+    each number that is kept with a comparison. formats: of the rows that were read."""
 
     def __init__(self, looks: Sequence[str] = ()) -> None:
         self.looks = tuple(looks)
@@ -56,6 +57,7 @@ class Tally:
         self._prompt, self._item, self._weight = array("q"), array("q"), array("d")
         self._annotator, self._category = array("i"), array("i")
         self.alone = 0  # judgements of which no prompt is known
+        self.formats: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._weight)
@@ -123,6 +125,10 @@ class Tally:
         model[rank > 0] = number
         model[rank == 0] = 0
         return Rankings(names, model, rank, np.array(self._weight)[kept], self._clusters(kept, cluster))
+
+    def category(self, kept: NDArray[np.bool_]) -> Ints:
+        """Of those that are kept the number of the category, NOT_SAID for none."""
+        return np.array(self._category, dtype=np.int64)[kept]
 
     def in_category(self, name: str) -> NDArray[np.bool_]:
         """(N,) which judgements are of this category."""

@@ -92,7 +92,7 @@ def _preference(row: Row) -> float | None:
     said = row.columns["preference"]
     if said is None:
         return None
-    value = row.finite("preference", float(said) if isinstance(said, str) and _is_number(said) else said)
+    value = number_of_cell(row, "preference", said)
     if value == 0:
         return 0.5
     if not 1 <= value <= 2:
@@ -144,6 +144,11 @@ VERDICT_FORMATS: dict[str, VerdictFormat] = {
 def verdict_format(columns: Mapping[str, Any]) -> VerdictFormat | None:
     """The format whose columns are all there; None: the row compares no models by name."""
     return next((form for form in VERDICT_FORMATS.values() if all(name in columns for name in form.needs)), None)
+
+
+def number_of_cell(row: Row, name: str, value: object) -> float:
+    """A number, which of a table without types is a text. RecordError: it is none, or not finite."""
+    return row.finite(name, float(value) if isinstance(value, str) and _is_number(value) else value)
 
 
 def _is_number(text: str) -> bool:

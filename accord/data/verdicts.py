@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, combinations, islice
 from typing import Any, NamedTuple, cast
@@ -15,7 +17,8 @@ from accord.data.read import read_groups
 from accord.data.report import Refusals
 from accord.data.sources import Source, rows
 from accord.data.style import difference, looks
-from accord.data.tally import NOT_SAID, Tally, Where, number_of
+from accord.data.tally import NOT_SAID, UNIQUE, Tally, Where, number_of
+from accord.data.verdict_details import Details, characters, details_of_row
 from accord.data.verdict_formats import (
     ANNOTATORS,
     CATEGORIES,
@@ -33,11 +36,17 @@ UNJUDGED = "groups without ranks or ratings, left out"
 
 
 class Reading(NamedTuple):
-    """How a source is read. style: LOOKS and POSITION. whole: rankings as such, not as all their pairs."""
+    """How a source is read. style: LOOKS and POSITION. whole: rankings as such, not as all their pairs.
+
+    details: with each comparison its Details in the place of style, also of a model with itself, and of those without a
+    verdict, whose outcome is NaN. over: the column of their level.
+    """
 
     split: str = "train"
     style: tuple[str, ...] = ()
     whole: bool = False
+    details: bool = False
+    over: str | None = None
 
 
 def read_verdicts(
@@ -107,14 +116,27 @@ class _Votes:
             raise row.error(form.needs[-1], "a verdict between two, and no ranking", "use --rankings pairs")
         first, second = _name(row, form.models[0]), _name(row, form.models[1])
         outcome = form.outcome(row)
+        if self.how.details:
+            self._count_all(form, row, (first, second), outcome)
+            return
         note = NO_VERDICT if outcome is None else ONE_MODEL if first == second else None
         if outcome is None or note is not None:
             self.refusals.report.note(str(note), where=str(row.origin))
             return
         self.tally.compare((first, second), outcome, self._where(row), self._style(form, row))
 
+    def _count_all(self, form: VerdictFormat, row: Row, models: tuple[str, str], outcome: float | None) -> None:
+        where, details = self._where(row), details_of_row(form, row, self.how.over)
+        if outcome is None:  # what was not judged replaces no judgement
+            self.tally.compare(models, math.nan, where._replace(item=UNIQUE), details)
+            return
+        if self.how.over is not None:
+            where = where._replace(item=number_of((where.item, details.level)))
+        self.tally.compare(models, outcome, where, details)
+
     def _begin(self, row: Row) -> None:
         self.file, self.form = row.origin.file, verdict_format(row.columns)
+        self.tally.formats.update(name for name, form in VERDICT_FORMATS.items() if form is self.form)
         names = ([name for name in wanted if name in row.columns] for wanted in (PROMPTS, ANNOTATORS, CATEGORIES))
         self.prompt, self.annotator, self.category = (found[0] if found else None for found in names)
 
@@ -165,13 +187,18 @@ class _Judged:
         if POSITION in self.how.style:
             fix = "leave position out of --style"
             raise RecordError("groups do not say which was shown first", origin=group.source, fix=fix)
+        if self.how.over is not None:
+            fix = "leave it out, or give rows of two models with that column"
+            raise RecordError(f"groups have no column {self.how.over}", origin=group.source, field="over", fix=fix)
         if self.how.whole and len(set(models)) == 1:
             self.report.note(ONE_MODEL, where=str(group.source))
             return
         prompt = _prompt(group.prompt)
         for judgement, goodness in orders:
             where = self._where(group, judgement, prompt, len(orders))
-            if self.how.whole:
+            if self.how.details:
+                self._pairs_with_details(group, cast(list[str], models), goodness, where)
+            elif self.how.whole:
                 ranks = [1 + sum(other > own for other in goodness) for own in goodness]
                 self.tally.rank(cast(list[str], models), ranks, where)
             else:
@@ -194,6 +221,22 @@ class _Judged:
                 continue
             outcome = 0.5 if goodness[i] == goodness[j] else float(goodness[i] > goodness[j])
             self.tally.compare((models[i], models[j]), outcome, part, difference(seen[i], seen[j]))
+
+    def _pairs_with_details(
+        self, group: Group, models: Sequence[str], goodness: Sequence[float], where: Where
+    ) -> None:
+        """Every pair of models has the weight of the judgement, which the pairs of their completions share."""
+        lengths = [float(characters(one.content)) for one in group.completions]
+        every = [(i, j) for i, j in combinations(range(len(models)), 2) if models[i] != models[j]]
+        if not every:
+            self.report.note(ONE_MODEL, where=str(group.source))
+        shared = Counter(frozenset((models[i], models[j])) for i, j in every)
+        for i, j in every:
+            outcome = 0.5 if goodness[i] == goodness[j] else float(goodness[i] > goodness[j])
+            part = where._replace(weight=where.weight / shared[frozenset((models[i], models[j]))])
+            self.tally.compare(
+                (models[i], models[j]), outcome, part, Details(lengths[i], lengths[j], 0.0, math.nan, math.nan)
+            )
 
 
 def _prompt(value: object) -> int:

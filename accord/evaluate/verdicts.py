@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from accord.data.verdict_details import characters as characters
 from accord.records import Text
 
 Floats = NDArray[np.float64]
@@ -68,7 +69,8 @@ class Verdicts:
     0 not known, or both orders were asked for: then `orders` has the outcome of each, NaN where that one failed.
     row: which instruction of the set it is, from 0, by which `--difficulty` finds it. category: the number of a name
     in `categories`, NO_CATEGORY for none. level: of the setting that is compared over, NaN for none.
-    failed: the judge gave no verdict. missing: one of the two gave no answer.
+    failed: the judge gave no verdict. missing: one of the two gave no answer. answer_length: mean characters of all
+    answers of the model, also of those without a verdict; NaN: the mean of `length` is all that is known.
     """
 
     model: str
@@ -86,6 +88,7 @@ class Verdicts:
     categories: tuple[str, ...] = ()
     failed: int = 0
     missing: int = 0
+    answer_length: float = math.nan
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -94,7 +97,7 @@ class Verdicts:
         """Those of them; failed and missing belong to all of them and are not taken along."""
         arrays = {one.name: getattr(self, one.name) for one in fields(self)}
         part = {name: value[chosen] for name, value in arrays.items() if isinstance(value, np.ndarray)}
-        return replace(self, **part, failed=0, missing=0)
+        return replace(self, **part, failed=0, missing=0, answer_length=math.nan)
 
 
 def verdicts_of(matched: Sequence[Matched], said: Sequence[Verdict]) -> Verdicts:
@@ -128,11 +131,6 @@ def verdicts_of(matched: Sequence[Matched], said: Sequence[Verdict]) -> Verdicts
         categories=tuple(names),
         failed=len(matched) - len(pairs),
     )
-
-
-def characters(text: Text) -> int:
-    """The length of an answer as AlpacaEval counts it: characters, of turns those of their contents."""
-    return len(text) if isinstance(text, str) else sum(len(turn.content) for turn in text)
 
 
 def _orders(verdict: Verdict) -> tuple[float, float]:

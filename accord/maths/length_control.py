@@ -18,7 +18,7 @@ from scipy.linalg import solve
 from scipy.special import expit, ndtri
 
 from accord.maths.newton import Point, minimise
-from accord.maths.resample import percentile_interval
+from accord.maths.cluster_bootstrap import percentile_interval
 from accord.maths.statistics import Interval
 
 Floats = NDArray[np.float64]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from accord.maths.paired import sign_test
 from accord.maths.statistics import Interval, mean_interval, wilson
@@ -72,7 +73,7 @@ def by_place(outcome: Floats, shown_first: Ints, clusters: Ints, weight: Floats,
         return None
     error = math.hypot(first.standard_error, second.standard_error)
     gap = first.mean - second.mean
-    half = error * (first.interval.high - first.mean) / first.standard_error if first.standard_error else 0.0
+    half = float(ndtri(0.5 + level / 2)) * error
     return Places(first.mean, second.mean, gap, error, Interval(gap - half, gap + half))
 
 

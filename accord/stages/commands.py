@@ -33,6 +33,7 @@ from accord.stages.config import (
     TrainingConfig,
     VerifyConfig,
 )
+from accord.stages.evaluation_configs import WinrateConfig
 from accord.stages.leaves import leaves
 from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
@@ -196,6 +197,14 @@ COMMANDS: dict[str, Command] = {
         "accord leaderboard comparisons.jsonl --anchor base --plot strengths.png",
         word="data",
     ),
+    "winrate": Command(
+        WinrateConfig,
+        "accord.evaluate.winrate",
+        "Beside them",
+        "See how often a model beats another one, how sure that is, and whether it is only longer.",
+        "accord winrate annotations.json --against base --plot winrates.png",
+        word="data",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
@@ -320,5 +329,5 @@ online_dpo = _function("online-dpo")
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
-leaderboard = _function("leaderboard")
+leaderboard, winrate = map(_function, ("leaderboard", "winrate"))
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accord.data.report import BadRows, DataReport, Refusals
-from accord.data.sources import Source, files_of, source_name
+from accord.data.sources import Source, source_name
 from accord.data.tally import Tally
 from accord.data.verdicts import POSITION, Reading, read_verdicts
 from accord.errors import InputError
+from accord.evaluate.inputs import check_outputs, digests_of, sources_of
 from accord.evaluate.standing import Standing
 from accord.maths.comparisons import Comparisons, NoTies, PairLikelihood, pair_likelihood
 from accord.maths.connected import NotConnected
@@ -64,17 +63,16 @@ class Leaderboard:
 def run(config: LeaderboardConfig, given: Mapping[str, object]) -> Leaderboard:
     """Reads, fits, prints, and on request writes and draws. InputError: what is said has no finite best strengths."""
     options, output = config.strength, config.output
-    sources = _sources(config.verdicts.data, given)
+    sources = sources_of(config.verdicts.data, given)
     name = ", ".join(map(source_name, sources))
-    _check_outputs(sources, (output.json, output.markdown, output.plot, output.report))
+    check_outputs(sources, (output.json, output.markdown, output.plot, output.report))
     report = DataReport()
     tally = _read(sources, config, report)
     kept = ~tally.replaced() if len(tally) and options.rankings == "pairs" else np.ones(len(tally), dtype=bool)
     _tell(report, tally, kept, options)
     parts = list(_parts(tally, kept, config, name))
     standings = [_standing(tally, kept & part, category, options, name) for category, part in parts]
-    hashes = {file: _sha256(file) for source in sources for file in files_of(source)}
-    found = Leaderboard(standings, report, hashes)
+    found = Leaderboard(standings, report, digests_of(sources))
     _write(found, config)
     return found
 
@@ -263,30 +261,6 @@ def _markdown(standing: Standing) -> Iterator[str]:
     yield ""
     yield (f"{title}, in logits. " + ". ".join(line[0].upper() + line[1:] for line in standing.lines()) + ".")
     yield ""
-
-
-def _sources(data: Sequence[str], given: Mapping[str, object]) -> list[Source]:
-    """Files by name; or what Python gave: names, or one list of rows or groups."""
-    if "data" not in given:
-        return list(data)
-    found = cast(Any, given["data"])
-    items = found if isinstance(found, Sequence) else list(found)
-    if items and all(isinstance(one, str | os.PathLike) for one in items):
-        return list(items)
-    return [items]
-
-
-def _check_outputs(sources: Sequence[Source], outputs: Sequence[str | None]) -> None:
-    """The data must still be there when they have been read."""
-    for output in outputs:
-        for file in (file for source in sources for file in files_of(source)):
-            if output is not None and os.path.exists(output) and os.path.samefile(file, output):
-                raise InputError("is the data that is read", where=output, fix="give another file to write")
-
-
-def _sha256(file: str) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _say(text: str) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from accord.errors import AccordError, Diverged, InputError, IntegrityError, ServiceError, Stopped, StorageError
     from accord.records import Completion, Group, Judgement, Message, Origin, RecordError
     from accord.stages.commands import (
+        agreement,
         check,
         classify,
         convert,
@@ -53,6 +54,7 @@ __all__ = [
     "Stopped",
     "StorageError",
     "__version__",
+    "agreement",
     "check",
     "classify",
     "convert",
@@ -93,6 +95,7 @@ HOMES = {
     "ServiceError": "accord.errors",
     "Stopped": "accord.errors",
     "StorageError": "accord.errors",
+    "agreement": "accord.stages.commands",
     "check": "accord.stages.commands",
     "classify": "accord.stages.commands",
     "convert": "accord.stages.commands",

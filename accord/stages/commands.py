@@ -33,7 +33,7 @@ from accord.stages.config import (
     TrainingConfig,
     VerifyConfig,
 )
-from accord.stages.evaluation_configs import WinrateConfig
+from accord.stages.evaluation_configs import AgreementConfig, WinrateConfig
 from accord.stages.leaves import leaves
 from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
@@ -205,6 +205,14 @@ COMMANDS: dict[str, Command] = {
         "accord winrate annotations.json --against base --plot winrates.png",
         word="data",
     ),
+    "agreement": Command(
+        AgreementConfig,
+        "accord.evaluate.agreement",
+        "Beside them",
+        "See how far people, or people and models, say the same of the same answers, and how much of it is no chance.",
+        "accord agreement judgements.jsonl --models gpt-4 --plot agreement.png",
+        word="data",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
@@ -329,5 +337,5 @@ online_dpo = _function("online-dpo")
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
-leaderboard, winrate = map(_function, ("leaderboard", "winrate"))
+leaderboard, winrate, agreement = map(_function, ("leaderboard", "winrate", "agreement"))
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -70,7 +70,8 @@ class Verdicts:
     row: which instruction of the set it is, from 0, by which `--difficulty` finds it. category: the number of a name
     in `categories`, NO_CATEGORY for none. level: of the setting that is compared over, NaN for none.
     failed: the judge gave no verdict. missing: one of the two gave no answer. answer_length: mean characters of all
-    answers of the model, also of those without a verdict; NaN: the mean of `length` is all that is known.
+    answers of the model, also of those without a verdict; NaN: the mean of `length` is all that is known. numbered: the
+    data themselves number their instructions; else `row` counts them as they come.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Verdicts:
     failed: int = 0
     missing: int = 0
     answer_length: float = math.nan
+    numbered: bool = False
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -100,16 +102,19 @@ class Verdicts:
         return replace(self, **part, failed=0, missing=0, answer_length=math.nan)
 
 
-def verdicts_of(matched: Sequence[Matched], said: Sequence[Verdict]) -> Verdicts:
+def verdicts_of(
+    matched: Sequence[Matched], said: Sequence[Verdict], asked: Sequence[str] = (), *, missing: int = 0
+) -> Verdicts:
     """A judge's verdicts on the answers of one model and one baseline -> arrays. ValueError: not of one model.
 
-    Rows and clusters are the prompts in the order of their coming; a failed verdict is counted and left out.
+    Rows and clusters are the prompts in the order of `asked`, the ids of all of them, so that several models of a table
+    have the same numbers; without it, in the order of their coming. A failed verdict is counted and left out.
     """
     models = {(one.first.model, one.second.model) for one in matched}
     if len(models) != 1 or len(matched) != len(said):
         raise ValueError(f"{len(said)} verdicts on {len(matched)} pairs of {len(models)} pairs of models")
     model, baseline = models.pop()
-    prompts = {id: number for number, id in enumerate(dict.fromkeys(one.id for one in matched))}
+    prompts = {id: number for number, id in enumerate(dict.fromkeys([*asked, *(one.id for one in matched)]))}
     names = sorted({one.category for one in matched if one.category is not None})
     pairs = [(one, verdict) for one, verdict in zip(matched, said, strict=True) if verdict.outcome is not None]
     row = np.array([prompts[one.id] for one, _ in pairs], dtype=np.int64)
@@ -130,6 +135,8 @@ def verdicts_of(matched: Sequence[Matched], said: Sequence[Verdict]) -> Verdicts
         level=np.array([math.nan if one.level is None else one.level for one, _ in pairs], dtype=np.float64),
         categories=tuple(names),
         failed=len(matched) - len(pairs),
+        missing=missing,
+        answer_length=float(np.mean([characters(one.first.text) for one in matched])),
     )
 
 

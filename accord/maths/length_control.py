@@ -121,7 +121,12 @@ def _curve(design: Floats, weight: Floats, chance: Floats) -> Floats:
 
 
 def controlled_win_rate(weights: Weights, difficulty: Floats, weight: Floats | None = None) -> float:
-    """The mean of sigma(theta + psi gamma) over the instructions; also of weights that others have published."""
+    """The mean of sigma(theta + psi gamma) over the instructions; also of weights that others have published.
+
+    NaN where no instruction has any weight.
+    """
+    if weight is not None and not weight.any():
+        return math.nan
     return float(np.average(expit(weights.theta + weights.psi * difficulty), weights=weight))
 
 
@@ -154,8 +159,8 @@ def resampled_clusters(clusters: int, rounds: int, seed: int) -> Iterator[Ints]:
 def from_samples(data: Lengths, best: Weights, samples: Floats, level: float, method: str) -> Controlled:
     """samples: (R,) length-controlled win rates of refits."""
     win_rate = controlled_win_rate(best, data.difficulty, data.weight)
-    interval = percentile_interval(samples, data.clusters, level)
-    return Controlled(win_rate, float(samples.std(ddof=1)), interval, best, method)
+    kept = samples[~np.isnan(samples)]  # a resample may hold none of the few prompts of a model
+    return Controlled(win_rate, float(kept.std(ddof=1)), percentile_interval(kept, data.clusters, level), best, method)
 
 
 def sandwiched(data: Lengths, best: Weights, level: float = 0.95) -> Controlled:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice
 from typing import Any, cast
@@ -15,9 +13,10 @@ from accord.data.lines import Raw
 from accord.data.opinions import Key, Opinions, Saying
 from accord.data.read import read_groups
 from accord.data.report import Refusals
+from accord.data.same import digest_of, key_of
 from accord.data.sources import Source, rows
 from accord.data.verdict_formats import ANNOTATORS, PROMPTS, VERDICT_FORMATS, VerdictFormat, verdict_format
-from accord.records import Group, Judgement, Origin, RecordError, Text
+from accord.records import Group, Judgement, Origin, RecordError
 
 # Wang et al. 2023 (Tulu); of a judge's probability p that the first is better the level is 4 p - 2.
 DEGREES = {"a-is-better": 2.0, "a-is-slightly-better": 1.0, "tie": 0.0, "b-is-slightly-better": -1.0, "b-is-better": -2.0}
@@ -115,7 +114,7 @@ class _Rows:
             self.opinions.alone += 1
             return (row.origin.file, row.origin.line)
         turn = row.columns.get("turn")
-        return (_prompt(value),) if turn is None else (_prompt(value), str(turn))
+        return (key_of(value),) if turn is None else (key_of(value), str(turn))
 
     def _rater(self, row: Row) -> int:
         """MT-bench names a judge by a list, the model and its prompt; people by a name."""
@@ -153,7 +152,7 @@ class _Groups:
         self.texts: dict[Key, str] = {}  # (prompt, model) -> what it answered
 
     def add(self, group: Group) -> None:
-        prompt = (_prompt(group.prompt),)
+        prompt = (key_of(group.prompt),)
         names = self._names(group, prompt[0])
         for judgement in group.judgements:
             said = list(_sayings(prompt, names, judgement))
@@ -171,7 +170,7 @@ class _Groups:
         several = len(set(models)) < len(models)
         found = []
         for one in group.completions:
-            text = _digest(one.content)
+            text = digest_of(one.content)
             if one.model is None or several:
                 found.append(f"text {text}")
             elif self.texts.setdefault((prompt, one.model), text) == text:
@@ -216,17 +215,3 @@ def _of_each(prompt: Key, names: Sequence[str], judgement: Judgement) -> Iterato
             said = judgement.classes[place]
             yield Saying("classes", "name", item, prompt, said if isinstance(said, str) else ", ".join(sorted(said)))
 
-
-def _prompt(value: Text | object) -> object:
-    """A prompt or a text as it is the same in any file: of a single turn its words."""
-    if isinstance(value, tuple):
-        value = [turn.plain() for turn in value]
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping) and "content" in value[0]:
-        value = value[0]["content"]
-    return value if isinstance(value, str | int) else json.dumps(value, sort_keys=True, default=str)
-
-
-def _digest(content: Text) -> str:
-    """The same in every process, as the order of two texts decides which of them is the first."""
-    words = str(_prompt(content)).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(words, digest_size=8).hexdigest()

@@ -33,7 +33,7 @@ from accord.stages.config import (
     TrainingConfig,
     VerifyConfig,
 )
-from accord.stages.evaluation_configs import AgreementConfig, WinrateConfig
+from accord.stages.evaluation_configs import AgreementConfig, SafetyConfig, WinrateConfig
 from accord.stages.leaves import leaves
 from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
@@ -213,6 +213,14 @@ COMMANDS: dict[str, Command] = {
         "accord agreement judgements.jsonl --models gpt-4 --plot agreement.png",
         word="data",
     ),
+    "safety": Command(
+        SafetyConfig,
+        "accord.evaluate.safety",
+        "Beside them",
+        "See how toxic, truthful or fit for a customer models' answers are: flags of people, classifiers, scores.",
+        "accord safety flagged.jsonl --against base --plot safety.png",
+        word="data",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
@@ -337,5 +345,5 @@ online_dpo = _function("online-dpo")
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
-leaderboard, winrate, agreement = map(_function, ("leaderboard", "winrate", "agreement"))
+leaderboard, winrate, agreement, safety = map(_function, ("leaderboard", "winrate", "agreement", "safety"))
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -1,16 +1,42 @@
 """The configs of the commands that compare and examine models."""
 
+from typing import Self
+
+from pydantic import model_validator
+
 from accord.stages.agreement_options import AgreementOptions, OpinionOptions, PicturedOutput
-from accord.stages.options import Config
+from accord.stages.judge_options import AnswerOptions, JudgeOptions, changed_in
+from accord.stages.options import Config, Conflict
+from accord.stages.safety_options import AnswerOptions, ComparisonOptions, PropertyOptions
+from accord.stages.sample_options import DrawingOptions
 from accord.stages.winrate_options import ComparedOptions, WinRateOptions, WinRateOutput
 
 
 class WinrateConfig(Config):
-    """`accord winrate`."""
+    """`accord winrate`: verdicts that are in files, or answers that a judge is to compare."""
 
     compared: ComparedOptions
     win_rate: WinRateOptions
+    asking: AnswerOptions
+    judging: JudgeOptions
     output: WinRateOutput
+
+    @model_validator(mode="after")
+    def judged_or_read(self) -> Self:
+        changed = [*changed_in(self.asking), *changed_in(self.judging)]
+        if self.judging.judge is None:
+            if changed:
+                raise Conflict(changed[0], "would not be used, as no judge is given", "give judge too, or leave it out")
+            return self
+        if self.compared.data:
+            raise Conflict("data", "has its verdicts, and a judge is given", "give one of the two")
+        if self.compared.over is not None:
+            raise Conflict("over", "a column of data, and a judge is given", "give temperatures, or leave it out")
+        if self.win_rate.several != "all":
+            raise Conflict("several", "a judge gives each pair one verdict", "leave it out")
+        if self.asking.temperatures and self.compared.by != "none":
+            raise Conflict("by", "not together with temperatures", "give one of the two")
+        return self
 
 
 class AgreementConfig(Config):
@@ -18,4 +44,14 @@ class AgreementConfig(Config):
 
     opinions: OpinionOptions
     agreement: AgreementOptions
+    output: PicturedOutput
+
+
+class SafetyConfig(Config):
+    """`accord safety`."""
+
+    properties: PropertyOptions
+    comparison: ComparisonOptions
+    answering: AnswerOptions
+    drawing: DrawingOptions
     output: PicturedOutput

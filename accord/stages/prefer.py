@@ -18,8 +18,9 @@ from accord.stages.losses import ChosenLoss, chosen_loss
 from accord.stages.outcome import Result
 from accord.stages.prompts import prompts_of
 from accord.stages.reference import other_model, reference_of
-from accord.stages.session import Begun, Session, begin
+from accord.stages.session import Begun, Findings, Session, begin
 from accord.stages.setup import Given, context
+from accord.training.displacement import chosen_fall
 from accord.training.moving import MovingReference
 from accord.training.objectives import Objective
 from accord.training.scores import Reference
@@ -42,9 +43,16 @@ def run(config: DpoConfig, given: Given) -> Result | None:
         held = _held_objective(config, given, begun, loss, objective, borrowed)
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
         session = Session("dpo", config, begun, course, held, prompts_of(data))
+        session.at_end = _findings
         if isinstance(reference, MovingReference):
             session.after_step, session.extra_state = reference.after_step, {"reference": reference}
         return carry_out(session)
+
+
+def _findings(session: Session) -> Findings:
+    """A note, where the run has made the chosen answers unlikely."""
+    fall = chosen_fall(session.folder.metrics())
+    return Findings({} if fall is None else {"chosen_fall": fall._asdict()}, (), [] if fall is None else [f"note: {fall}"])
 
 
 def _borrowed(config: DpoConfig, given: Given, loss: ChosenLoss, begun: Begun) -> list[TokenGroup]:

@@ -50,7 +50,7 @@ class Table:
 
 @dataclass(frozen=True)
 class WinRates:
-    """What came of it. Python gets this. over: the column of the setting. files: name -> SHA-256."""
+    """What came of it. Python gets this. over: the column of the setting. files: name -> SHA-256. notes: of a judge."""
 
     tables: list[Table]
     options: WinRateOptions
@@ -58,6 +58,7 @@ class WinRates:
     data_sha256: str
     files: Mapping[str, str]
     data: Json
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Short, as an interactive session shows it; the arrays are in `tables`."""
@@ -71,7 +72,8 @@ class WinRates:
 
     def markdown(self) -> str:
         """The table, and below it how it came about."""
-        return "\n".join(winrate_show.markdown(self.tables, self.options, self.over))
+        notes = (f"- {line}" for line in self.notes)
+        return "\n".join([*winrate_show.markdown(self.tables, self.options, self.over), *notes])
 
     def to_json(self) -> Json:
         """All about it. `instruction_difficulty`, where it was estimated, can be given back as --difficulty."""
@@ -88,7 +90,9 @@ def _numbers(gamma: np.ndarray[Any, Any]) -> list[float]:
 
 
 def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
-    """Reads verdicts, measures, prints, and on request writes and draws."""
+    """Reads verdicts or has answers judged, measures, prints, and on request writes and draws."""
+    if config.judging.judge is not None:
+        return _judged(config, given)
     if not config.compared.data:
         raise InputError("not given", where="data", fix="give files with verdicts (docs/winrate.md)")
     sources = sources_of(config.compared.data, given)
@@ -98,14 +102,30 @@ def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
     report = DataReport()
     tally = _read(sources, config, report)
     _tell(report, tally)
-    models = cast(Sequence[str], given.get("model", config.compared.model))
-    models = [models] if isinstance(models, str) else list(models)
     name = ", ".join(map(source_name, sources))
-    parts = counted(tally, Wanted(models, config.compared, config.win_rate.several == "first", name))
+    wanted = Wanted(_models(config, given), config.compared, config.win_rate.several == "first", name)
+    parts = counted(tally, wanted)
     files, data = digests_of(read), report.to_json()
     found = report_of(parts, config.win_rate, over=config.compared.over, files=files, data=data)
     write(found, output)
     return found
+
+
+def _judged(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
+    from accord.evaluate.judging import judged  # here, not above: it imports torch, which verdicts in files do not need
+
+    said = judged(config, _models(config, given), given)
+    files = digests_of(said.read)
+    made = report_of(said.parts, config.win_rate, over=said.over, data={"read": files, **said.to_json()})
+    found = replace(made, files=files, notes=tuple(said.lines()))
+    write(found, config.output)
+    return found
+
+
+def _models(config: WinrateConfig, given: Mapping[str, object]) -> list[str]:
+    """By name; Python may give one, or a list."""
+    models = cast(Sequence[str], given.get("model", config.compared.model))
+    return [models] if isinstance(models, str) else list(models)
 
 
 def report_of(
@@ -192,7 +212,7 @@ def write(found: WinRates, output: WinRateOutput) -> None:
         return
     cells = list(winrate_show.cells(found.tables, found.options, found.over))
     show(cells, title=winrate_show.title(found.tables))
-    for line in winrate_show.lines(found.tables, found.options):
+    for line in (*winrate_show.lines(found.tables, found.options), *found.notes):
         print(line)
 
 

@@ -15,17 +15,18 @@ LIMIT_GB = 10.0  # 1e9 bytes, of each of the two
 
 def store_of(place: str) -> Store | None:
     """The reference's, at a directory; `auto` is the user's own, `none` is None. InputError for a bad limit."""
-    root = _root(place)
+    root = root_of(place)
     return None if root is None else Store(root, _limit(), say)
 
 
 def tokens_of(place: str) -> TokenCache | None:
     """That of tokens; the rest as `store_of`."""
-    root = _root(place)
+    root = root_of(place)
     return None if root is None else TokenCache(root, _limit(), say)
 
 
-def _root(place: str) -> Path | None:
+def root_of(place: str) -> Path | None:
+    """The directory that a place stands for; None for `none`."""
     place = os.environ.get("ACCORD_CACHE", "") or "auto" if place == "auto" else place
     if place == "none":
         return None

@@ -39,9 +39,10 @@ from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
 from accord.stages.resolve import load
 
-# Python may pass these as objects; the last two only it.
+# Python may pass these as objects; tokenizer and callback only it.
 OBJECTS = (
-    "model", "data", "eval_data", "reference", "mix", "ptx", "demonstrations", "reward", "tokenizer", "callback",
+    "model", "data", "eval_data", "reference", "mix", "ptx", "demonstrations", "reward", "judge", "tokenizer",
+    "callback",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import model_validator
 
 from accord.stages.agreement_options import AgreementOptions, OpinionOptions, PicturedOutput
-from accord.stages.judge_options import AnswerOptions, JudgeOptions, changed_in
+from accord.stages.judge_options import AskingOptions, JudgeOptions, changed_in
 from accord.stages.options import Config, Conflict
 from accord.stages.safety_options import AnswerOptions, ComparisonOptions, PropertyOptions
 from accord.stages.sample_options import DrawingOptions
@@ -17,7 +17,7 @@ class WinrateConfig(Config):
 
     compared: ComparedOptions
     win_rate: WinRateOptions
-    asking: AnswerOptions
+    asking: AskingOptions
     judging: JudgeOptions
     output: WinRateOutput
 

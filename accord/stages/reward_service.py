@@ -15,35 +15,22 @@ finite number) is asked for again, and ends the run where that does not help: it
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
 from accord.errors import ServiceError
 from accord.records import Group, Text
+from accord.stages.http_post import NoAnswer, post, shown
 
 LONGEST_PAUSE = 60.0  # seconds
 LARGEST = 2**26  # bytes of an answer
-PASSING = (408, 425, 429)  # statuses of a client's mistake that time mends
-
-
-class _NoAnswer(Exception):
-    """Why a request brought no rewards. lasting: asking again does not help."""
-
-    def __init__(self, what: str, *, lasting: bool = False) -> None:
-        self.lasting = lasting
-        super().__init__(what)
 
 
 @dataclass(frozen=True)
@@ -71,8 +58,9 @@ class RewardService:
         reasons: list[str] = []
         for wait in (*self._waits(), None):
             try:
-                return _numbers(self._answer(body), groups, counts)
-            except _NoAnswer as failure:
+                answer = post(self.url, body, timeout=self.timeout, token=self.token, largest=LARGEST)
+                return _numbers(answer, groups, counts)
+            except NoAnswer as failure:
                 reasons.append(str(failure))
                 if failure.lasting or wait is None:
                     break
@@ -90,89 +78,22 @@ class RewardService:
         what = f"no rewards after {tries}: {reasons[-1]}{before}"
         return ServiceError(what, where=shown(self.url), fix="see that it runs, and go on from the last checkpoint")
 
-    def _answer(self, body: bytes) -> bytes:
-        """The body of an answer of status 200."""
-        parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme.lower() == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
-        try:
-            with closing(connection):
-                connection.connect()
-                with _within(connection.sock, self.timeout) as is_late:
-                    try:
-                        connection.request("POST", path, body, headers)
-                        found = _body(connection.getresponse())
-                    except (OSError, http.client.HTTPException, _NoAnswer):
-                        if not is_late():
-                            raise
-                if is_late():
-                    raise TimeoutError
-                return found
-        except TimeoutError as error:
-            raise _NoAnswer(f"no whole answer within {self.timeout:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _NoAnswer(f"{getattr(error, 'strerror', None) or error or type(error).__name__}") from error
-
-
-def shown(url: str) -> str:
-    """A URL without its query, which may hold a key."""
-    return url.partition("?")[0]
-
-
-@contextmanager
-def _within(connected: socket.socket, seconds: float) -> Iterator[Callable[[], bool]]:
-    """Ends the connection after so many seconds, though bytes may still come one by one; gives whether it did."""
-    late = threading.Event()
-
-    def end() -> None:
-        late.set()
-        with suppress(OSError):  # it has ended by itself
-            connected.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield late.is_set
-    finally:
-        timer.cancel()
-
-
-def _body(response: http.client.HTTPResponse) -> bytes:
-    if response.status != 200:
-        said = " ".join(response.read(300).decode(errors="replace").split())
-        what = f"HTTP {response.status} {response.reason}{': ' + said if said else ''}"
-        if 300 <= response.status < 400:
-            what += f" (to {response.headers.get('Location')}, which is not followed)"
-        raise _NoAnswer(what, lasting=300 <= response.status < 500 and response.status not in PASSING)
-    found = response.read(LARGEST + 1)
-    if len(found) > LARGEST:
-        raise _NoAnswer(f"an answer of more than {LARGEST:,} bytes")
-    if response.length:
-        raise _NoAnswer(f"the answer ended {response.length:,} bytes too soon")
-    return found
-
-
 def _numbers(answer: bytes, groups: Sequence[Group], counts: Sequence[int]) -> list[float]:
     """The rewards of an answer, if it is one."""
     try:
         value: Any = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        raise _NoAnswer(f"the answer is no JSON ({error})") from error
+        raise NoAnswer(f"the answer is no JSON ({error})") from error
     rewards = value.get("rewards") if isinstance(value, dict) else None
     if not isinstance(rewards, list):
-        raise _NoAnswer('the answer has no list "rewards"')
+        raise NoAnswer('the answer has no list "rewards"')
     if len(rewards) != len(groups):
-        raise _NoAnswer(f"rewards of {len(rewards)} groups for {len(groups)}")
+        raise NoAnswer(f"rewards of {len(rewards)} groups for {len(groups)}")
     found: list[float] = []
     for group, of_group, count in zip(groups, rewards, counts, strict=True):
         if not isinstance(of_group, list) or len(of_group) != count:
             got = len(of_group) if isinstance(of_group, list) else "no list of"
-            raise _NoAnswer(f"{got} rewards for the {count} completions of {group.id}")
+            raise NoAnswer(f"{got} rewards for the {count} completions of {group.id}")
         found += [_number(one, group) for one in of_group]
     return found
 
@@ -180,7 +101,7 @@ def _numbers(answer: bytes, groups: Sequence[Group], counts: Sequence[int]) -> l
 def _number(value: object, group: Group) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(number := _float(value)):
-        raise _NoAnswer(f"{json.dumps(value)[:60]} is no reward (a completion of {group.id})")
+        raise NoAnswer(f"{json.dumps(value)[:60]} is no reward (a completion of {group.id})")
     return number
 
 

@@ -54,11 +54,12 @@ def run(config: SampleConfig, given: Given) -> SampleFile:
     """Writes a row for each prompt that has one, in the order of the data. The columns: docs/sampling.md."""
     place = machine(config.model, threads=config.drawing.threads, max_tokens=config.samples.max_tokens)
     tokenizer = tokenizer_of(config.model, given)
-    windows = _windows(config, given, tokenizer)
+    check_output(_source(config, given), config.samples.output)
+    windows = windows_of(config, given, tokenizer)
     survey = windows.survey()
     tokens = windows.tokens(survey)
     first = next(tokens)
-    model = _model(config, given, tokenizer, first.tokens, place)
+    model = model_of(config, given, tokenizer, first.tokens, place)
     rewards = _rewards(config, given, first, place)
     name = config.model.model if config.model.model != OBJECT else str(model.network.name_or_path)
     writing = Writing(config, Sampler(config, model, tokenizer, rewards), name or type(model.network).__name__)
@@ -73,11 +74,10 @@ def run(config: SampleConfig, given: Given) -> SampleFile:
     return SampleFile(config.samples.output, writing.tally.rows, best_of)
 
 
-def _windows(config: SampleConfig, given: Given, tokenizer: PreTrainedTokenizerBase) -> Windows:
+def windows_of(config: SampleConfig, given: Given, tokenizer: PreTrainedTokenizerBase) -> Windows:
     """With room for the samples behind every prompt; those of an encoder-decoder have a sequence of their own."""
     reading, new = within_context(config.data, config.model, given), config.drawing.max_new_tokens
-    source = cast(Source, given.get("data", config.data.data))
-    check_output(source, config.samples.output)
+    source = _source(config, given)
     most, encoder = cast(int, reading.max_length), apart(config.model, given)
     room = most - new if not encoder else most if new < most else 0
     if room < 1:
@@ -90,7 +90,7 @@ def _windows(config: SampleConfig, given: Given, tokenizer: PreTrainedTokenizerB
     )
 
 
-def _model(
+def model_of(
     config: SampleConfig, given: Given, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[TokenGroup], place: Machine
 ) -> LanguageModel:
     """Held against stock on the longest prompt of the first window, with samples behind it."""
@@ -127,3 +127,7 @@ def _write(writing: Writing, windows: Iterable[Window], survey: Survey) -> None:
         for window in windows:
             writing.window(window, writer, advance)
         progress.log()
+
+
+def _source(config: SampleConfig, given: Given) -> Source:
+    return cast(Source, given.get("data", config.data.data))

@@ -1,0 +1,127 @@
+"""From options to pairs of answers: every model, at every temperature, against the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from accord.data.report import DataReport
+from accord.errors import InputError
+from accord.evaluate import answers as matching
+from accord.evaluate.answers import REFERENCE, Answers, Asked
+from accord.evaluate.answers_written import AtLevels, write_answers
+from accord.evaluate.inputs import check_outputs
+from accord.evaluate.sampled import sampled
+from accord.evaluate.verdicts import Matched
+from accord.stages.evaluation_configs import WinrateConfig
+from accord.stages.setup import say
+
+
+class Contest(NamedTuple):
+    """One model, at one temperature, against the baseline. missing: prompts to which one of the two has no answer."""
+
+    model: str
+    level: float | None
+    pairs: list[Matched]
+    missing: int
+
+
+class Answered(NamedTuple):
+    """numbers: of each prompt, by its id, its place in its file. read: the files of prompts and answers."""
+
+    contests: list[Contest]
+    numbers: Mapping[str, int]
+    read: tuple[str, ...]
+
+
+class _Reading(NamedTuple):
+    """How files of prompts and answers are read."""
+
+    split: str
+    on_bad_row: str
+    report: DataReport
+
+
+def answered(config: WinrateConfig, models: Sequence[str]) -> Answered:
+    """Answers of all models, sampled or read, matched, and on request written. AccordError: as each of these."""
+    against = config.compared.against
+    if not models or against is None:
+        key = "model" if not models else "against"
+        raise InputError("not given, and answers are to be judged", where=key, fix="give --model and --against")
+    _check(config, models, against)
+    reading = _Reading(config.compared.split, config.compared.on_bad_row, DataReport())
+    files = {name: matching.of_file(name, **reading._asdict()) for name in (*models, against) if matching.is_file(name)}
+    if config.asking.prompts is not None:
+        prompts = matching.prompts_of(config.asking.prompts, **reading._asdict())
+    else:
+        prompts = matching.asked_in(files[models[0]])
+    say(f"prompts: {len(prompts):,}; {reading.report.summary()}")
+    for line in reading.report.warnings():
+        say(f"note: {line}")
+    read = {name: matching.named_answers(name, found, prompts) for name, found in files.items()}
+    found = [_levels(config, name, read) for name in models]
+    baseline = _baseline(config, against, prompts, read)
+    if config.asking.answers:
+        write_answers(config.asking.answers, prompts, [*found, [(None, baseline)]])
+    contests = [
+        _contest(prompts, (one, baseline), (name, against), level)
+        for name, levels in zip(models, found, strict=True)
+        for level, one in levels
+    ]
+    for line in matching.lines(read, max(one.missing for one in contests)):
+        say(line)
+    sources = (*files, *([config.asking.prompts] if config.asking.prompts is not None else []))
+    return Answered(contests, {prompt.id: number for number, prompt in enumerate(prompts)}, sources)
+
+
+def _check(config: WinrateConfig, models: Sequence[str], against: str) -> None:
+    """InputError for options that do not go with these models, before anything is read."""
+    asking = config.asking
+    read = [name for name in (*models, against) if matching.is_file(name)]
+    others = [name for name in (*models, against) if name not in read]
+    if others and asking.prompts is None:
+        what = f"not given, and {others[0]} is no file of answers"
+        raise InputError(what, where="prompts", fix="give the file of prompts that it is to answer")
+    if asking.temperatures and (sampled_not := [name for name in models if name in read]):
+        what = f"{sampled_not[0]} is a file of answers, and nothing is sampled"
+        raise InputError(what, where="temperatures", fix="leave it out, or give the directory of a model")
+    if len(asking.answers) > len(models) + 1:
+        what = f"{len(asking.answers)} files for {len(models) + 1} models"
+        raise InputError(what, where="answers", fix="one for each --model, then one for --against")
+    outputs = [*asking.answers, config.judging.verdicts]
+    check_outputs([*read, *([asking.prompts] if asking.prompts else [])], outputs)
+
+
+def _levels(config: WinrateConfig, name: str, read: Mapping[str, Answers]) -> AtLevels:
+    if name in read:
+        return [(None, read[name])]
+    asking = config.asking
+    if asking.temperatures:
+        return list(zip(asking.temperatures, _sampled(config, name, asking.temperatures), strict=True))
+    return [(None, _sampled(config, name, [asking.temperature])[0])]
+
+
+def _sampled(config: WinrateConfig, name: str, temperatures: Sequence[float]) -> list[Answers]:
+    compared, seed = config.compared, config.win_rate.seed
+    return sampled(
+        name, config.asking, temperatures, split=compared.split, on_bad_row=compared.on_bad_row, seed=seed
+    )
+
+
+def _baseline(config: WinrateConfig, name: str, prompts: Sequence[Asked], read: Mapping[str, Answers]) -> Answers:
+    if name in read:
+        return read[name]
+    if name == REFERENCE:
+        return matching.references(prompts, str(config.asking.prompts))
+    return _sampled(config, name, [config.asking.temperature])[0]
+
+
+def _contest(
+    prompts: Sequence[Asked], answers: tuple[Answers, Answers], written: tuple[str, str], level: float | None
+) -> Contest:
+    first, second = matching.told_apart(*answers, written)
+    pairs, missing = matching.matched(prompts, first, second, level)
+    if not pairs:
+        what = f"no prompt has answers of both {first.name} and {second.name}"
+        raise InputError(what, where=written[0], fix="give answers to the same prompts")
+    return Contest(first.name, level, pairs, missing)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.data.tally import Tally
-from accord.data.verdict_details import Details
 from accord.errors import InputError
 from accord.evaluate.verdicts import NO_CATEGORY, Floats, Ints, Verdicts
 from accord.maths.comparisons import Comparisons
@@ -68,9 +67,8 @@ class _Known(NamedTuple):
     numbered: bool
 
 
-def counted(tally: Tally, wanted: Wanted) -> list[Part]:
-    """InputError: no such model, no baseline that is clear, or no category."""
-    kept = ~tally.replaced()
+def counted(tally: Tally, kept: Mask, wanted: Wanted) -> list[Part]:
+    """kept: (N,) of the tally's comparisons. InputError: no such model, no baseline that is clear, or no category."""
     data = tally.comparisons(kept, "prompt")
     baseline = _baseline(data, tally, wanted)
     alpaca_eval = tally.formats == ALPACA_EVAL
@@ -112,21 +110,20 @@ def _turned(data: Comparisons, category: Ints, baseline: int) -> tuple[_Table, b
     """(the comparisons with the baseline as the other model sees them, whether the data number their instructions)"""
     chosen = (data.first == baseline) | (data.second == baseline)
     turned = data.first[chosen] == baseline
-    detail = Details(*data.style[chosen].T)
-    shown = np.asarray(detail.shown, dtype=np.int64)
+    first_length, second_length, shown, level, instruction = data.style[chosen].T  # Details
+    shown_first = np.where(turned, -shown, shown).astype(np.int64)
     model = np.where(turned, data.second[chosen], data.first[chosen])
     prompts = np.unique(data.cluster[chosen], return_inverse=True)[1].astype(np.int64)
-    instruction = np.asarray(detail.instruction)
     numbered = bool(len(instruction)) and not np.isnan(instruction).any()
     table = _Table(
         model=model,
         outcome=np.where(turned, 1 - data.outcome[chosen], data.outcome[chosen]),
         cluster=prompts,
         weight=data.weight[chosen],
-        length=np.where(turned, detail.second_length, detail.first_length),
-        baseline_length=np.where(turned, detail.first_length, detail.second_length),
-        shown_first=np.where(model == baseline, 0, np.where(turned, -shown, shown)),
-        level=np.asarray(detail.level),
+        length=np.where(turned, second_length, first_length),
+        baseline_length=np.where(turned, first_length, second_length),
+        shown_first=np.where(model == baseline, 0, shown_first),
+        level=level,
         row=instruction.astype(np.int64) if numbered else prompts,
         category=category[chosen],
     )

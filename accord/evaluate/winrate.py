@@ -101,10 +101,11 @@ def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
     check_outputs(read, (output.json, output.markdown, output.plot, output.report))
     report = DataReport()
     tally = _read(sources, config, report)
-    _tell(report, tally)
+    kept = ~tally.replaced()
+    _tell(report, tally, int((~kept).sum()))
     name = ", ".join(map(source_name, sources))
     wanted = Wanted(_models(config, given), config.compared, config.win_rate.several == "first", name)
-    parts = counted(tally, wanted)
+    parts = counted(tally, kept, wanted)
     files, data = digests_of(read), report.to_json()
     found = report_of(parts, config.win_rate, over=config.compared.over, files=files, data=data)
     write(found, output)
@@ -188,11 +189,11 @@ def _read(sources: Sequence[Source], config: WinrateConfig, report: DataReport) 
     return tally
 
 
-def _tell(report: DataReport, tally: Tally) -> None:
+def _tell(report: DataReport, tally: Tally, again: int) -> None:
     _say(f"data: {report.summary()}")
     for line in report.warnings():
         _say(f"note: {line}")
-    if again := int(tally.replaced().sum()):
+    if again:
         _say(f"note: {again:,} x {REPEATED}")
     if tally.alone:
         _say(f"note: {tally.alone:,} x a row that names no prompt: it is taken for a prompt of its own")

@@ -152,7 +152,7 @@ def markdown(tables: Sequence[Table], options: WinRateOptions, over: str | None)
     for row in rows:
         yield "| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |"
     yield ""
-    yield f"{title(tables).capitalize()}. Seed {options.seed}."
+    yield f"W{title(tables)[1:]}. Seed {options.seed}."
     yield ""
     yield from (f"- {line}" for line in lines(tables, options))
 

@@ -65,7 +65,7 @@ class Asking:
     """parameters: of every request, the model's name among them. say: gets what people should know, as it happens.
 
     from_cache: questions that needed no request. top: first tokens whose log-probabilities are asked for; fewer, or none,
-    where the server refuses so many.
+    where the server refuses so many. unweighed: replies without them, though they were asked for.
     """
 
     server: ChatServer
@@ -76,6 +76,7 @@ class Asking:
     workers: int = 8
     say: Callable[[str], None] = lambda text: None
     from_cache: int = 0
+    unweighed: int = 0
     top: int = TOP
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -99,7 +100,9 @@ class Asking:
             heard[todo[place]] = found
             done += times[todo[place]]
             advance(done)
-        return [heard[key] for key in keys]
+        replies = [heard[key] for key in keys]
+        self.unweighed += sum(_lacks_weight(*pair) for pair in zip(questions, replies, strict=True))
+        return replies
 
     def key(self, question: Question) -> str:
         """Of everything that its reply depends on: the model, template, order, texts and parameters."""
@@ -208,3 +211,7 @@ def _flaw(question: Question, reply: Reply) -> str | None:
     except Unreadable as error:
         return str(error)
     return None
+
+
+def _lacks_weight(question: Question, heard: Heard) -> bool:
+    return question.weighed and heard.reply is not None and heard.reply.first is None

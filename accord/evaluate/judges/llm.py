@@ -49,6 +49,8 @@ class LlmJudge:
             yield f"note: {broken:,} lines of {self.asking.cache.path} hold no reply and are left aside"
         if purse.refused:
             yield f"note: stopped at --max_cost {purse.most:,}; what was judged is kept: give more to go on from there"
+        if unweighed := self.asking.unweighed:
+            yield f"note: {unweighed:,} replies came without log-probabilities, and count as wins, losses and ties"
 
     def heard(self, questions: Sequence[Question]) -> list[Heard]:
         """What was heard of each, with a progress bar."""

@@ -67,7 +67,7 @@ def test_the_fit_is_another_minimisers() -> None:
 
 def test_only_longer_is_not_better() -> None:
     data = world(20_000, theta=0.0, phi=-1.5, psi=0.0)
-    assert data.outcome.mean() > 0.58  # its answers are longer, and long ones win
+    assert data.outcome.mean() > 0.57  # its answers are longer, and long ones win
     assert controlled_win_rate(fit(data), np.zeros(1)) == pytest.approx(0.5, abs=0.02)
 
 

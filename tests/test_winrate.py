@@ -61,8 +61,9 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
     # Squares about 0.7: 6 x 0.09 + 2 x 0.04 + 2 x 0.49 = 1.6; over 9, over 10.
     assert row["standard_error"] == pytest.approx(math.sqrt(1.6 / 90))
     assert (row["won_rate"], row["tied_rate"], row["lost_rate"]) == pytest.approx((0.6, 0.2, 0.2))
-    assert row["interval_method"] == "bootstrap" and 0.4 < row["interval"][0] < 0.7 < row["interval"][1] <= 1
+    assert row["interval_method"] == "bootstrap" and row["interval"] == [0.4, 1.0]
     assert row["p_value"] == pytest.approx(74 / 256)  # 6 to 2: 2 (C(8,0) + C(8,1) + C(8,2)) / 2^8 = 2 x 37 / 256
+    assert row["position"] is None  # x always stood left: that says nothing of the judge
     assert row["length_controlled_win_rate"] is None and row["avg_length"] is None
     assert row["length_controlled_why_not"] == "the data have no texts"
     assert len(row["data_sha256"]) == 64 and (row["seed"], row["rounds"]) == (0, 1000)
@@ -170,7 +171,10 @@ def test_over_a_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     out, plot = tmp_path / "t.json", tmp_path / "t.png"
     assert main(words("winrate", {"data": data, "over": "temperature", "json": out, "plot": plot})) == 0
     found = json.loads(out.read_text())
-    assert [(row["over"], row["level"], row["n"]) for row in found] == [("temperature", 0.0, 12), ("temperature", 1.0, 12)]
+    assert [(row["over"], row["level"], row["n"]) for row in found] == [
+        ("temperature", 0.0, 12),
+        ("temperature", 1.0, 12),
+    ]
     assert "replaced" not in capsys.readouterr().err  # the same judge on the same prompt, but of another setting
     assert plot.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="heat: missing"):

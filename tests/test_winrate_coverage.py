@@ -1,4 +1,4 @@
-"""Judgements whose truth is known, 2,000 times over: how often 95 % intervals hold it. 200 times where models are refitted."""
+"""Judgements whose truth is known, 2,000 times over, 200 where models are refitted: how often intervals hold it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a win rate asks of a comparison beside its outcome: lengths, who was shown first, a setting, which instruction."""
+"""What a win rate asks of a comparison beside its outcome: lengths, who was shown first, a setting, the instruction."""
 
 from __future__ import annotations
 

@@ -222,9 +222,7 @@ class _Judged:
             outcome = 0.5 if goodness[i] == goodness[j] else float(goodness[i] > goodness[j])
             self.tally.compare((models[i], models[j]), outcome, part, difference(seen[i], seen[j]))
 
-    def _pairs_with_details(
-        self, group: Group, models: Sequence[str], goodness: Sequence[float], where: Where
-    ) -> None:
+    def _pairs_with_details(self, group: Group, models: Sequence[str], goodness: Sequence[float], where: Where) -> None:
         """Every pair of models has the weight of the judgement, which the pairs of their completions share."""
         lengths = [float(characters(one.content)) for one in group.completions]
         every = [(i, j) for i, j in combinations(range(len(models)), 2) if models[i] != models[j]]

@@ -95,7 +95,7 @@ def _baseline(data: Comparisons, tally: Tally, wanted: Wanted) -> str:
         return against
     generators = np.unique(data.first)
     if tally.formats == ALPACA_EVAL and len(generators) == 1:
-        return names[generators[0]]
+        return names[int(generators[0])]
     asked = [names.index(name) for name in wanted.models]
     about = np.isin(data.first, asked) | np.isin(data.second, asked) if asked else np.ones(len(data.first), dtype=bool)
     first, second = data.first[about], data.second[about]
@@ -103,7 +103,7 @@ def _baseline(data: Comparisons, tally: Tally, wanted: Wanted) -> str:
     if not always:
         what = f"{len(names)} models, and none was compared with all others, so which is the baseline is not clear"
         raise InputError(what, where=wanted.name, fix=f"--against, one of {_shown(sorted(names))}")
-    return names[second[0]] if len(always) > 1 else names[always[0]]
+    return names[int(second[0])] if len(always) > 1 else names[always[0]]
 
 
 def _turned(data: Comparisons, category: Ints, baseline: int) -> tuple[_Table, bool]:

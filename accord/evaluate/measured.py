@@ -19,6 +19,7 @@ from accord.maths.sample_size import n_to_detect
 from accord.maths.statistics import Estimate, Interval, mean_interval
 from accord.stages.winrate_options import WinRateOptions
 
+BALANCED = 1 / 3  # of the verdicts in either place, or who is better decides who was shown first and wins
 POINT = 0.01  # what the table's line about sample size is of
 Json = dict[str, Any]
 
@@ -98,6 +99,7 @@ def measured(verdicts: Verdicts, options: WinRateOptions, category: str | None, 
     sums = cluster_sums(outcome, verdicts.cluster, weight)
     prompt = sums.total / sums.weight
     known = bool((verdicts.shown_first != 0).any())
+    balanced = _share_in_either_place(verdicts) >= BALANCED
     return WinRate(
         verdicts,
         category,
@@ -107,11 +109,17 @@ def measured(verdicts: Verdicts, options: WinRateOptions, category: str | None, 
         (rates[0], rates[1], rates[2]),
         len(prompt),
         sign_test(int((prompt > 0.5).sum()), int((prompt < 0.5).sum())),
-        shown=first_shown(outcome, verdicts.shown_first, options.level) if known else None,
+        shown=first_shown(outcome, verdicts.shown_first, options.level) if balanced else None,
         places=by_place(outcome, verdicts.shown_first, verdicts.cluster, weight, options.level) if known else None,
         orders=both_orders(verdicts.orders),
         longer=_longer(verdicts),
     )
+
+
+def _share_in_either_place(verdicts: Verdicts) -> float:
+    """The smaller of the shares of those whose place is known; 0 without any."""
+    first, second = (int((verdicts.shown_first == place).sum()) for place in (1, -1))
+    return min(first, second) / max(1, first + second)
 
 
 def _sides(outcome: Floats) -> tuple[Any, Any, Any]:

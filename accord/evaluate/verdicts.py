@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class Verdicts:
     def at(self, chosen: NDArray[np.bool_] | Ints) -> Verdicts:
         """Those of them; failed and missing belong to all of them and are not taken along."""
         arrays = {one.name: getattr(self, one.name) for one in fields(self)}
-        part = {name: value[chosen] for name, value in arrays.items() if isinstance(value, np.ndarray)}
+        part: dict[str, Any] = {name: value[chosen] for name, value in arrays.items() if isinstance(value, np.ndarray)}
         return replace(self, **part, failed=0, missing=0, answer_length=math.nan)
 
 

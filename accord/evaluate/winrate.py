@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -66,9 +66,7 @@ class WinRates:
 
     def rows(self) -> list[Json]:
         """The rows of all tables, as JSON has them."""
-        return [
-            row_of(row, self.options, self.over, self.data_sha256) for table in self.tables for row in table.rows
-        ]
+        return [row_of(row, self.options, self.over, self.data_sha256) for table in self.tables for row in table.rows]
 
     def markdown(self) -> str:
         """The table, and below it how it came about."""
@@ -86,7 +84,7 @@ class WinRates:
 
 def _numbers(gamma: np.ndarray[Any, Any]) -> list[float]:
     """Instructions of which nothing is known have the mean: that of the prior."""
-    return np.nan_to_num(gamma).tolist()
+    return [float(number) for number in np.nan_to_num(gamma)]
 
 
 def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
@@ -166,7 +164,7 @@ def _advance(progress: Progress) -> Callable[[int], None]:
 def _table(rows: list[WinRate], control: LengthControl | None, options: WinRateOptions) -> Table:
     order = sorted(rows, key=lambda row: (-np.nan_to_num(row.estimate.mean, nan=-1.0), row.verdicts.model))
     others = [row for row in order if row.verdicts.model != row.verdicts.baseline]
-    neighbours = [compared(one, other, options) for one, other in zip(others, others[1:], strict=False)]
+    neighbours = [compared(one, other, options) for one, other in pairwise(others)]
     every = combinations(others, 2) if len(others) <= MOST_PAIRED else iter(())
     pairs = [compared(one, other, options) for one, other in every] if len(others) > 2 else neighbours
     return Table(order, control, [pair for pair in neighbours if pair], [pair for pair in pairs or neighbours if pair])

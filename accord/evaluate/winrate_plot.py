@@ -1,4 +1,4 @@
-"""`accord winrate --plot FILE.png`: win rates with their intervals, or over a setting, as over sampling temperatures."""
+"""`accord winrate --plot FILE.png`: win rates with their intervals, or over a setting, as a sampling temperature."""
 
 from __future__ import annotations
 

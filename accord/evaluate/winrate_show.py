@@ -139,8 +139,8 @@ def _sample_size(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[s
     needed = row.prompts_needed(POINT, options.level)
     least = detectable(row.prompts, row.variance, options.level)
     yield (
-        f"sample size: {row.prompts:,} prompts tell {percent(least)} points from 50 %, in 4 of 5 cases; to tell 1 point "
-        f"takes {needed:,} ({row.verdicts.model})"
+        f"sample size: {row.prompts:,} prompts tell {percent(least)} points from 50 %, in 4 of 5 cases; to tell 1 "
+        f"point takes {needed:,} ({row.verdicts.model})"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ def cluster_sums(values: ArrayLike, clusters: ArrayLike, weights: ArrayLike | No
     weight = np.ones_like(value) if weights is None else np.asarray(weights, dtype=np.float64)
     group = np.unique(label, return_inverse=True)[1]
     total, whole = np.bincount(group, weight * value), np.bincount(group, weight)
-    return Sums(total[whole > 0], whole[whole > 0])
+    counted = whole > 0
+    return Sums(total[counted].astype(np.float64), whole[counted].astype(np.float64))
 
 
 def resampled_means(sums: Sums, rounds: int, seed: int) -> Floats:
@@ -62,7 +64,7 @@ def _drawn(sums: Sums, rounds: int, generator: np.random.Generator) -> Floats:
     draws = generator.multinomial(size, np.diff(edges) / size, size=rounds)
     total, weight = np.zeros(rounds), np.zeros(rounds)
     alike = bool((sums.weight == sums.weight[0]).all())
-    for block, (start, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for block, (start, end) in enumerate(pairwise(edges)):
         for part in _parts(draws[:, block]):
             count = draws[part, block]
             place = generator.integers(end - start, size=count.sum(), dtype=np.int32)
@@ -92,7 +94,7 @@ def percentile_interval(samples: Floats, clusters: int, level: float = 0.95) -> 
 def bca_interval(samples: Floats, sums: Sums, level: float = 0.95) -> Interval:
     """As `percentile_interval`, corrected for bias and skewness: BCa, Efron 1987.
 
-    z0: how far the mean is from the resamples' median; acceleration: the skewness of the means that leave a cluster out.
+    z0: how far the mean is from the resamples' median; acceleration: the skewness of means that leave a cluster out.
     """
     reach = _reach(len(sums.total), level)
     mean = sums.mean

@@ -1,7 +1,8 @@
 """How hard an instruction is to beat a baseline on, from verdicts on several models: one joint regression.
 
 P(model m wins on instruction i) = sigma(theta_m + phi_m tanh(dl_mi / sd_m) + gamma_i), as AlpacaEval 2 finds gamma
-(psi = 1 for all models), with a normal prior on gamma: what all models win or lose has a finite one. numpy and scipy only.
+(psi = 1 for all models), with a normal prior on gamma: what all models win or lose has a finite one.
+numpy and scipy only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Win rates at equal length: the logistic regression of AlpacaEval 2 (Dubois et al. 2024). numpy and scipy only.
 
-P(model i wins) = sigma(theta + phi tanh(dl_i / sd(dl)) + psi gamma_i), dl the baseline's length less the model's, gamma_i
-the instruction's difficulty. The length-controlled win rate is the mean of sigma(theta + psi gamma_i): dl = 0.
+P(the model wins on i) = sigma(theta + phi tanh(dl_i / sd(dl)) + psi gamma_i), dl the baseline's length less the
+model's, gamma_i the instruction's difficulty. The length-controlled win rate is the mean of
+sigma(theta + psi gamma_i): dl = 0.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve
 from scipy.special import expit, ndtri
 
-from accord.maths.newton import Point, minimise
 from accord.maths.cluster_bootstrap import percentile_interval
+from accord.maths.newton import Point, minimise
 from accord.maths.statistics import Interval
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,9 @@ class Weights(NamedTuple):
     theta: float
     phi: float
     psi: float
+
+
+NOTHING = Weights(0.0, 0.0, 0.0)
 
 
 class Held(NamedTuple):
@@ -69,11 +73,11 @@ class Lengths:
     @cached_property
     def target(self) -> Floats:
         """(N + K,) outcomes."""
-        return np.r_[self.outcome, self.held.outcome]
+        return np.concatenate([self.outcome, self.held.outcome])
 
     def weights_of(self, times: Ints) -> Floats:
         """(N + K,) weights where clusters count `times` (G,)."""
-        return np.r_[self.weight * times[self.cluster], self.held.weight]
+        return np.concatenate([self.weight * times[self.cluster], self.held.weight])
 
     @property
     def clusters(self) -> int:
@@ -98,7 +102,7 @@ def length_term(length: Floats, baseline_length: Floats) -> Floats:
     return np.tanh(difference / spread) if spread > 0 else np.zeros(len(difference))
 
 
-def fit(data: Lengths, weight: Floats | None = None, start: Weights = Weights(0.0, 0.0, 0.0)) -> Weights:
+def fit(data: Lengths, weight: Floats | None = None, start: Weights = NOTHING) -> Weights:
     """The most likely weights, by Newton's method (Eq. 23). weight: (N + K,) instead of the rows' own."""
     each = data.weights_of(np.ones(data.clusters, dtype=np.int64)) if weight is None else weight
     design, target = data.design, data.target

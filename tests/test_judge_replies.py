@@ -70,12 +70,16 @@ def test_no_verdict_in_brackets(text: str, why: str) -> None:
         bracketed(text, ("A", "B", "C"))
 
 
-@pytest.mark.parametrize(("text", "rating"), [("Rating: [[7]]", 7.0), ("[[1]]", 1.0), ("[[10]]", 10.0), ("[[8.5]]", 8.5)])
+@pytest.mark.parametrize(
+    ("text", "rating"), [("Rating: [[7]]", 7.0), ("[[1]]", 1.0), ("[[10]]", 10.0), ("[[8.5]]", 8.5)]
+)
 def test_a_rating(text: str, rating: float) -> None:
     assert rating_of(text) == rating
 
 
-@pytest.mark.parametrize("text", ["7", "[[0]]", "[[11]]", "[[-3]]", "[[seven]]", "[[7/10]]", "[[nan]]", "[[3]] [[4]]", "[[1_0]]"])
+@pytest.mark.parametrize(
+    "text", ["7", "[[0]]", "[[11]]", "[[-3]]", "[[seven]]", "[[7/10]]", "[[nan]]", "[[3]] [[4]]", "[[1_0]]"]
+)
 def test_no_rating(text: str) -> None:
     with pytest.raises(Unreadable):
         rating_of(text)
@@ -94,7 +98,9 @@ def test_an_order(text: str, ranks: tuple[int, ...]) -> None:
     assert ranks_of(text, "ABC") == ranks
 
 
-@pytest.mark.parametrize("text", ["A > B > C", "[[A > B]]", "[[A > B > C > D]]", "[[A > A > C]]", "[[A >> B > C]]", "[[A, B, C]]"])
+@pytest.mark.parametrize(
+    "text", ["A > B > C", "[[A > B]]", "[[A > B > C > D]]", "[[A > A > C]]", "[[A >> B > C]]", "[[A, B, C]]"]
+)
 def test_no_order(text: str) -> None:
     with pytest.raises(Unreadable):
         ranks_of(text, "ABC")

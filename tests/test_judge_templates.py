@@ -46,7 +46,9 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     path.write_text(HEAD + "verdict: token\nlabels: [one, two, tie]\n" + BODY)
     found = template(str(path))
     assert (found.name, found.kind, found.header.labels) == ("short", "pairwise", ["one", "two", "tie"])
-    assert found.filled(VALUES["pairwise"]) == ({"role": "user", "content": "the asked the first said the second said"},)
+    assert found.filled(VALUES["pairwise"]) == (
+        {"role": "user", "content": "the asked the first said the second said"},
+    )
     path.write_text(HEAD + "verdict: token\nlabels: [one, two, tie]\n" + BODY + "Be kind.\n")
     assert template(str(path)).digest != found.digest
 

@@ -20,7 +20,8 @@ PROMPTS = [
     {"id": f"p{i}", "prompt": row["prompt"], "completion": row["chosen"], "category": "ab"[i % 2]}
     for i, row in enumerate(tiny.comparisons(12))
 ]
-QUICK = {"max_new_tokens": 8, "rounds": 50, "threads": 1}
+QUICK = {"max_new_tokens": 8, "threads": 1, "length_control": "false"}  # of a judge
+
 Run = Callable[..., list[dict[str, Any]]]
 
 
@@ -48,13 +49,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def winrate(home: Path, tmp_path: Path) -> Run:
     """winrate(model="dpo", ...): the rows of the table. What stands in `home` may be given by its name there."""
 
+    def placed(value: Any) -> Any:
+        there = [home / name for name in str(value).split(",")]
+        return ",".join(map(str, there)) if all(Path(str(one).partition(":")[0]).exists() for one in there) else value
+
     def run(*, code: int = 0, **options: Any) -> list[dict[str, Any]]:
-        placed = {
-            key: home / value if isinstance(value, str) and (home / value.partition(":")[0]).exists() else value
-            for key, value in options.items()
-        }
+        options = (QUICK if "judge" in options else {}) | {key: placed(value) for key, value in options.items()}
         out = tmp_path / "table.json"
-        assert main(words("winrate", {**QUICK, "json": out, **placed})) == code
+        assert main(words("winrate", {"rounds": 50, "json": out, **options})) == code
         found: list[dict[str, Any]] = json.loads(out.read_text()) if code == 0 else []
         return found
 
@@ -67,7 +69,7 @@ def test_is_my_model_better_and_is_it_only_longer(
 ) -> None:
     """One command offline; what it writes gives the same numbers again, without sampling or judging."""
     verdicts, answers = tmp_path / "verdicts.jsonl", [tmp_path / "dpo.json", tmp_path / "sft.jsonl"]
-    asked = {"model": "dpo", "against": "sft", "prompts": prompts, "judge": "reward"}
+    asked = {"model": "dpo", "against": "sft", "prompts": prompts, "judge": "reward", "length_control": "true"}
     (row,) = winrate(**asked, verdicts=verdicts, answers=",".join(map(str, answers)))
     said = capsys.readouterr().out
     assert "judged by reward" in said and "longer wins:" in said
@@ -81,7 +83,9 @@ def test_is_my_model_better_and_is_it_only_longer(
     for key in ("win_rate", "standard_error", "interval", "ties", "length_controlled_win_rate"):
         assert again[key] == row[key], key
     (read,) = winrate(model=answers[0], against=answers[1], judge="reward")
-    assert {key: read[key] for key in ("n", "win_rate", "avg_length")} == {key: row[key] for key in ("n", "win_rate", "avg_length")}
+    assert {key: read[key] for key in ("n", "win_rate", "avg_length")} == {
+        key: row[key] for key in ("n", "win_rate", "avg_length")
+    }
 
 
 def test_verdicts_make_a_leaderboard(winrate: Run, tmp_path: Path) -> None:
@@ -109,9 +113,11 @@ def test_over_temperatures_with_a_picture(winrate: Run, tmp_path: Path) -> None:
         model="sft", against="reference", prompts="prompts.jsonl", judge="judges.py:longer", temperatures="0,0.5,1",
         plot=plot, verdicts=verdicts,
     )  # fmt: skip
-    assert [row["temperature"] for row in rows] == [0, 0.5, 1] and [row["n"] for row in rows] == [12] * 3
+    assert [row["level"] for row in rows] == [0, 0.5, 1] and [row["n"] for row in rows] == [12] * 3
     assert plot.read_bytes().startswith(b"\x89PNG")
-    texts = {level: [one["output_2"] for one in lines(verdicts) if one["temperature"] == level] for level in (0, 0.5, 1)}
+    texts = {
+        level: [one["output_2"] for one in lines(verdicts) if one["temperature"] == level] for level in (0, 0.5, 1)
+    }
     assert len({tuple(one) for one in texts.values()}) == 3
     again = winrate(data=verdicts, over="temperature")
     assert [row["win_rate"] for row in again] == [row["win_rate"] for row in rows]
@@ -195,7 +201,8 @@ ERRORS: dict[str, tuple[dict[str, Any], int, str]] = {
     "no prompts": ({"model": "dpo", "against": "sft", "judge": "reward"}, 2, "prompts: not given, and"),
     "no baseline": ({"model": "long.json", "judge": "reward"}, 2, "against: not given"),
     "itself": (
-        {"model": "long.json", "against": "long.json", "judge": "judges.py:longer"}, 2, "is compared with itself",
+        {"model": "long.json", "against": "long.json", "judge": "judges.py:longer"}, 2,
+        "is also a model that is asked about",
     ),
     "no model": (
         {"model": "nobody", "against": "short.json", "prompts": "prompts.jsonl", "judge": "judges.py:longer"},

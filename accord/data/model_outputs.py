@@ -1,4 +1,4 @@
-"""AlpacaEval's files of what one model answered: rows of `instruction`, `output` and `generator`, as a list or as lines.
+"""AlpacaEval's files of what one model answered: rows of `instruction`, `output` and `generator`, a list or lines.
 
 `prompt` may stand in the place of `instruction`, and then both it and `output` may be turns. An output that is null or
 empty is an answer that says nothing; no other format has room for one.
@@ -77,7 +77,7 @@ def output_of(columns: object, origin: Origin) -> Output:
 
 
 def output_row(one: Output, *, simple: bool) -> Columns:
-    """The row of an answer. simple: every prompt of the file is a single turn of a user, and stands in `instruction`."""
+    """The row of an answer. simple: every prompt of the file is one turn of a user, and stands in `instruction`."""
     asked = {"instruction": words_of(one.prompt)} if simple else {"prompt": plain(one.prompt)}
     text = words_of(one.text)
     row: Columns = {"id": one.id, **asked, "output": plain(one.text) if text is None else text, "generator": one.model}

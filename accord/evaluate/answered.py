@@ -103,9 +103,7 @@ def _levels(config: WinrateConfig, name: str, read: Mapping[str, Answers]) -> At
 
 def _sampled(config: WinrateConfig, name: str, temperatures: Sequence[float]) -> list[Answers]:
     compared, seed = config.compared, config.win_rate.seed
-    return sampled(
-        name, config.asking, temperatures, split=compared.split, on_bad_row=compared.on_bad_row, seed=seed
-    )
+    return sampled(name, config.asking, temperatures, split=compared.split, on_bad_row=compared.on_bad_row, seed=seed)
 
 
 def _baseline(config: WinrateConfig, name: str, prompts: Sequence[Asked], read: Mapping[str, Answers]) -> Answers:

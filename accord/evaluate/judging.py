@@ -130,7 +130,9 @@ def _in_category(verdicts: Verdicts, name: str) -> Verdicts:
 def _verdicts(one: Decided, numbers: Mapping[str, int]) -> Verdicts:
     """By the prompts' numbers in their file, so that several models can be paired, and difficulties be found."""
     contest = one.contest
-    known = [(pair, verdict) for pair, verdict in zip(contest.pairs, one.said, strict=True) if not was_not_asked(verdict)]
+    known = [
+        (pair, verdict) for pair, verdict in zip(contest.pairs, one.said, strict=True) if not was_not_asked(verdict)
+    ]
     if not known:
         what = f"max_cost was reached before a verdict on {contest.model}"
         raise InputError(what, where="max_cost", fix="give more; what was judged is kept")

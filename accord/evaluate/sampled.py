@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 
 from accord.evaluate.answers import Answers, like
 from accord.evaluate.verdicts import Answer
@@ -14,6 +13,7 @@ from accord.stages.sample import model_of, windows_of
 from accord.stages.sample_made import Sampler
 from accord.stages.sample_progress import advancing
 from accord.stages.setup import machine, say, tokenizer_of
+from accord.stages.windows import Windows
 from accord.training.progress import Progress
 
 
@@ -35,7 +35,7 @@ def sampled(
     for temperature in temperatures:
         warmed = config.model_copy(update={"drawing": config.drawing.model_copy(update={"temperature": temperature})})
         sampler, answers = Sampler(warmed, network, tokenizer, None), Answers(model)
-        with Progress(f"sample {model}", survey.groups, unit="sample") as progress:
+        with Progress(model, survey.groups, unit="sample") as progress:
             advance = advancing(progress, 1)
             for window in windows.tokens(survey):
                 samples = sampler.samples(window.tokens, window.groups, advance)
@@ -43,8 +43,7 @@ def sampled(
                     answers.of[group.id] = Answer(model, like(group.prompt, one.text), one.ended)
             progress.log()
         found.append(answers)
-    say(f"prompts: {windows.report.summary()}")
-    for line in chain(windows.report.warnings(), *(_lines(one, options) for one in found)):
+    for line in _lines(model, windows, dict(zip(temperatures, found, strict=True)), options):
         say(f"note: {line}")
     return found
 
@@ -67,9 +66,12 @@ def _config(model: str, options: AskingOptions, split: str, on_bad_row: str, see
     return load(SampleConfig, arguments=asked, where="--")
 
 
-def _lines(answers: Answers, options: AskingOptions) -> list[str]:
-    cut = sum(one.ended is False for one in answers.of.values())
-    if not cut:
-        return []
-    share = cut / len(answers.of)
-    return [f"{cut:,} answers of {answers.name} ({share:.0%}) were cut at --max_new_tokens {options.max_new_tokens}"]
+def _lines(model: str, windows: Windows, answers: Mapping[float, Answers], options: AskingOptions) -> Iterator[str]:
+    """Prompts without an answer, and answers that were cut."""
+    lengths = windows.report.lengths
+    if lengths is not None and lengths.dropped:
+        yield f"{lengths.dropped:,} prompts are too long for {model}, and have no answer"
+    for temperature, one in answers.items():
+        if cut := sum(answer.ended is False for answer in one.of.values()):
+            share, at = cut / len(one.of), f" at temperature {temperature:g}" if len(answers) > 1 else ""
+            yield f"{cut:,} answers of {model}{at} ({share:.0%}) were cut at --max_new_tokens {options.max_new_tokens}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, model_validator
@@ -28,7 +28,7 @@ class AskingOptions(Options):
         "--against reference means. Not needed where both answers are in files.",
     )
     temperature: float = Field(1.0, ge=0, le=100, description="Of the answers that are sampled; 0: the likeliest.")
-    temperatures: list[Annotated[float, Field(ge=0, le=100)]] = Field(
+    temperatures: list[float] = Field(
         [],
         title="NUMBERS",
         description="Several temperatures of --model, each with a win rate of its own, as 0,0.25,0.5,0.75,1; the "
@@ -52,10 +52,14 @@ class AskingOptions(Options):
 
     @model_validator(mode="after")
     def one_kind_of_temperature(self) -> Self:
+        if wrong := [one for one in self.temperatures if not 0 <= one <= 100]:
+            raise Conflict("temperatures", f"{wrong[0]:g} is out of range", "each from 0 to 100")
         if len(set(self.temperatures)) < len(self.temperatures):
             raise Conflict("temperatures", "names one twice", "name each once")
         if self.top_p < 1 and 0 in (self.temperatures or [self.temperature]):
-            raise Conflict("top_p", "temperature 0 takes the most probable token, which is never cut off", "leave it out")
+            raise Conflict(
+                "top_p", "temperature 0 takes the most probable token, which is never cut off", "leave it out"
+            )
         return self
 
 
@@ -134,7 +138,9 @@ class JudgeOptions(Options):
             if self.judge.lower().startswith(("http://", "https://")):
                 raise Conflict("judge", "a URL names no model", "openai:MODEL, and --base_url URL")
             if others := [key for key in changed if key != "judge_label"]:
-                raise Conflict(others[0], "belongs to a server, and judge names none", f"leave it out, or {SERVED}MODEL")
+                raise Conflict(
+                    others[0], "belongs to a server, and judge names none", f"leave it out, or {SERVED}MODEL"
+                )
             if self.judge_label is not None and self.is_function:
                 raise Conflict("judge_label", "a function has no labels", "leave it out")
             return self

@@ -78,6 +78,7 @@ class RewardService:
         what = f"no rewards after {tries}: {reasons[-1]}{before}"
         return ServiceError(what, where=shown(self.url), fix="see that it runs, and go on from the last checkpoint")
 
+
 def _numbers(answer: bytes, groups: Sequence[Group], counts: Sequence[int]) -> list[float]:
     """The rewards of an answer, if it is one."""
     try:

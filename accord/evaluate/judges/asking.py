@@ -1,4 +1,4 @@
-"""Many questions to one server: from the cache what is there, the rest concurrently, with new tries and a limit of cost.
+"""Many questions to one server: from the cache what is there, the rest concurrently, with new tries, up to a cost.
 
 A question whose reply cannot be read, or that the server refuses, has failed, and the others go on. A server that is
 not there, or that fails question after question, ends all: what it has said until then is in the cache.
@@ -64,7 +64,7 @@ class Patience(NamedTuple):
 class Asking:
     """parameters: of every request, the model's name among them. say: gets what people should know, as it happens.
 
-    from_cache: questions that needed no request. top: first tokens whose log-probabilities are asked for; fewer, or none,
+    from_cache: questions that needed no request. top: likely first tokens that are asked for, fewer or none
     where the server refuses so many. unweighed: replies without them, though they were asked for.
     """
 
@@ -72,7 +72,7 @@ class Asking:
     parameters: Mapping[str, Any]
     cache: ReplyCache = field(default_factory=lambda: ReplyCache(None))
     purse: Purse = field(default_factory=Purse)
-    patience: Patience = Patience()
+    patience: Patience = field(default_factory=Patience)
     workers: int = 8
     say: Callable[[str], None] = lambda text: None
     from_cache: int = 0

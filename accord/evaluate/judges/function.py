@@ -57,7 +57,7 @@ class FunctionJudge:
             value = value.item()
         if value is None:
             return Verdict(None, SILENT, annotator=self.name)
-        if not isinstance(value, Real) or not math.isfinite(value) or not 0 <= value <= 1:
+        if not isinstance(value, Real) or not math.isfinite(value) or not 0 <= float(value) <= 1:
             where = f"{self.name}: prompt {one.id}"
             raise Diverged(f"gave {_shown(value)}, which is no outcome", where=where, fix=PROTOCOL)
         return Verdict(float(value), annotator=self.name)

@@ -94,7 +94,7 @@ def ranks_of(reply: str, names: Sequence[str]) -> tuple[int, ...]:
 
 
 def _bracketed(reply: str) -> str:
-    found = list(dict.fromkeys(one.strip() for one in BRACKETS.findall(reply)))
+    found: list[str] = list(dict.fromkeys(one.strip() for one in BRACKETS.findall(reply)))
     if not found:
         raise Unreadable(f"no verdict in [[ ]]: {_shown(reply)}")
     if len(found) > 1:

@@ -37,7 +37,7 @@ class ScoreJudge:
         """InputError: no reward model or classifier, no such label, or texts too long for it. Diverged: a score that is
         not finite."""
         score = self._scores([_group(one) for one in matched]).tolist()
-        return [Verdict(_outcome(first, second), annotator=self.name) for first, second in score]
+        return [Verdict(_outcome(one, *both), annotator=self.name) for one, both in zip(matched, score, strict=True)]
 
     def lines(self) -> Sequence[str]:
         return ()
@@ -51,8 +51,8 @@ class ScoreJudge:
             trust_remote_code=self.options.trust_remote_code,
             base_model=self.options.base_model,
         )
-        for group in tokens:
-            check_context(group, longest, self.name)
+        for one in tokens:
+            check_context(one, longest, self.name)
         model = scorer_of(self.options, {}, tokenizer, tokens, self.place)
         reading = reading_of(model.network, RewardEntry(self.options.model, self.name, label=self.label))
         found = scored("judge", model, tokens, self.place.max_tokens)
@@ -69,5 +69,7 @@ def _group(one: Matched) -> Group:
     return Group(one.id, one.prompt, completions, source=Origin(f"prompt {one.id}", 0))
 
 
-def _outcome(first: float, second: float) -> float:
-    return 0.5 if first == second else float(first > second)
+def _outcome(one: Matched, first: float, second: float) -> float:
+    """The same text twice is a tie: its two scores may differ by rounding."""
+    same = first == second or one.first.text == one.second.text
+    return 0.5 if same else float(first > second)

@@ -71,7 +71,9 @@ def _first(choice: Any) -> dict[str, float] | None:
 
 def _usage(value: Any, text: str, messages: Messages) -> Usage:
     said = value.get("usage") if isinstance(value, dict) else None
-    counts = [said.get(f"{side}_tokens") for side in ("prompt", "completion")] if isinstance(said, dict) else []
+    counts: list[Any] = []
+    if isinstance(said, dict):
+        counts = [said.get(f"{side}_tokens") for side in ("prompt", "completion")]
     if len(counts) == 2 and all(type(one) is int and one >= 0 for one in counts):
         return Usage(counts[0], counts[1])
     asked = sum(len(one["content"]) for one in messages)

@@ -148,5 +148,3 @@ def _check(header: Header, used: set[str], where: str) -> None:
         raise InputError("shows no answer", where=where, fix="put {{ answer }} into it, or the turns")
     if lacking := sorted(needed - used):
         raise InputError(f"does not show {lacking[0]!r}", where=where, fix=f"put {{{{ {lacking[0]} }}}} into it")
-
-

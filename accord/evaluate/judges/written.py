@@ -22,9 +22,7 @@ def write_verdicts(
             writer.add(row)
 
 
-def verdict_rows(
-    matched: Sequence[Matched], said: Sequence[Verdict], instructions: Mapping[str, int]
-) -> Iterator[Row]:
+def verdict_rows(matched: Sequence[Matched], said: Sequence[Verdict], instructions: Mapping[str, int]) -> Iterator[Row]:
     """preference: from 1, the baseline (output_1) is better, to 2, the model (output_2) is; null: no verdict.
 
     instructions: the number of each prompt, by its id. All rows name the prompt in the same column: `instruction` where

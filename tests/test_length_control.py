@@ -17,6 +17,8 @@ from accord.maths.length_control import (
     controlled_win_rate,
     fit,
     length_term,
+    refitted,
+    resampled_clusters,
     sandwiched,
 )
 
@@ -76,6 +78,24 @@ def test_a_model_that_wins_everything_has_a_finite_fit() -> None:
     best = fit(data)
     assert np.isfinite(best).all()
     assert 0.97 < controlled_win_rate(best, data.difficulty) < 1
+
+
+def test_fits_together_are_fits_one_by_one() -> None:
+    held = Held(np.array([0.5, -0.5]), np.array([1.0, 2.0]), np.array([0.3, 0.8]), np.array([0.1, 0.1]))
+    data = replace(world(60, 0.5, -1.0, 0.9, copies=2), held=held)
+    data = replace(data, outcome=np.where(np.arange(60) < 50, 1.0, data.outcome))  # some resamples win everything
+    times = np.concatenate(list(resampled_clusters(30, 40, 0, 7)))
+    assert times.shape == (40, 30) and (times.sum(1) == 30).all()
+    gamma = data.difficulty + np.linspace(0, 1, 40)[:, None]
+    best = fit(data)
+    together, shifted = refitted(data, times, best), refitted(data, times, best, gamma)
+    for row, counts in enumerate(times):
+        weight = data.weights_of(counts)
+        own = weight[:60]
+        assert together[row] == pytest.approx(controlled_win_rate(fit(data, weight), data.difficulty, own), abs=1e-6)
+        other = replace(data, difficulty=gamma[row])
+        assert shifted[row] == pytest.approx(controlled_win_rate(fit(other, weight), gamma[row], own), abs=1e-6)
+    assert np.isnan(refitted(data, np.zeros((1, 30), dtype=np.int64), best)).all()
 
 
 def test_the_sandwich_is_what_refits_say() -> None:

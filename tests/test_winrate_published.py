@@ -42,6 +42,8 @@ def test_the_published_leaderboard(rows: dict[str, Row], expected: dict[str, Row
         assert row["avg_length"] == published["avg_length"]
         counts = [published[name] for name in ("n_wins", "n_draws", "n_wins_base", "n_total")]
         assert [row["wins"], row["ties"], row["losses"], row["n"]] == counts
+        if model == row["baseline"]:
+            assert row["interval"] == row["length_controlled_interval"] == [0.5, 0.5]
         assert (row["failed"], row["missing"], row["baseline"]) == (0, 0, "gpt4_1106_preview")
 
 

@@ -14,6 +14,8 @@ from accord.maths.cluster_bootstrap import Sums, bca_interval, cluster_sums, per
 from accord.maths.statistics import Interval, proportion_interval, wilson
 from accord.stages.winrate_options import WinRateOptions
 
+NO_METHOD = "none"
+
 
 class Named(NamedTuple):
     """An interval and the method that gave it."""
@@ -25,7 +27,9 @@ class Named(NamedTuple):
 def interval_of(verdicts: Verdicts, options: WinRateOptions) -> Named:
     """InputError: Wilson's interval is asked for, and the verdicts depend on each other."""
     if not len(verdicts):
-        return Named(Interval(math.nan, math.nan), "none")
+        return Named(Interval(math.nan, math.nan), NO_METHOD)
+    if verdicts.model == verdicts.baseline:
+        return Named(Interval(0.5, 0.5), NO_METHOD)  # whatever is drawn
     sums = cluster_sums(verdicts.outcome, verdicts.cluster, verdicts.weight)
     name = options.interval if options.interval != "auto" else _chosen(verdicts, sums)
     return Named(INTERVALS[name].function(verdicts, sums, options), name)

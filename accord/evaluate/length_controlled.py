@@ -19,11 +19,12 @@ from accord.maths.length_control import (
     Held,
     Lengths,
     Weights,
+    at_a_time,
     bootstrapped,
-    controlled_win_rate,
     fit,
     from_samples,
     length_term,
+    refitted,
     resampled_clusters,
     sandwiched,
 )
@@ -124,9 +125,7 @@ def _one(verdicts: Verdicts, gamma: Floats, held: Held, options: WinRateOptions,
     if len(verdicts) * options.rounds > MOST_REFITTED or data.clusters < 2:
         advance(options.rounds)
         return sandwiched(data, best, options.level)
-    found = bootstrapped(data, best, options.rounds, options.seed, level=options.level)
-    advance(options.rounds)
-    return found
+    return bootstrapped(data, best, options.rounds, options.seed, level=options.level, advance=advance)
 
 
 def _together(
@@ -161,20 +160,15 @@ def _with_shared(
         advance(len(every) * options.rounds)
         found = [sandwiched(one, weights, options.level) for one, weights in zip(known, best, strict=True)]
         return [one._replace(method="sandwich, the estimated difficulties taken as known") for one in found]
-    samples = np.empty((options.rounds, len(every)))
-    draws = resampled_clusters(several.instructions, options.rounds, options.seed)
-    for done, times in enumerate(draws):
-        again = estimate(several, times, joint, within=NEAR)
-        samples[done] = [_refitted(one, again, times, w) for one, w in zip(every, best, strict=True)]
-        advance(len(every))
+    samples = []
+    draws = resampled_clusters(several.instructions, options.rounds, options.seed, at_a_time(len(several.model)))
+    for times in draws:
+        gammas = np.stack([estimate(several, one, joint, within=NEAR).gamma for one in times])
+        both = zip(every, best, strict=True)
+        samples.append([refitted(one, times, start, gammas[:, one.cluster]) for one, start in both])
+        advance(len(every) * len(times))
     method = f"bootstrap with refits of all models, {options.rounds:,} resamples"
     return [
         from_samples(one, weights, column, options.level, method)
-        for one, weights, column in zip(known, best, samples.T, strict=True)
+        for one, weights, column in zip(known, best, np.concatenate(samples, axis=1), strict=True)
     ]
-
-
-def _refitted(data: Lengths, joint: Joint, times: Ints, start: Weights) -> float:
-    again = replace(data, difficulty=joint.gamma[data.cluster])
-    weight = again.weights_of(times)
-    return controlled_win_rate(fit(again, weight, start), again.difficulty, weight[: len(data.outcome)])

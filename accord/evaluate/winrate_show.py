@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accord.evaluate.intervals import INTERVALS
+from accord.evaluate.intervals import INTERVALS, NO_METHOD
 from accord.evaluate.measured import POINT, Pair, WinRate
 from accord.maths.position import first_shown
 from accord.maths.sample_size import detectable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FEW = 20  # prompts; intervals from fewer are rough
 SHOWN = 6  # comparisons of neighbours, reasons and the like that are printed
+FIRST = 3  # models of which the effect of places is printed; --json has all
 SURE = 0.05  # p below which a line says so
 
 
@@ -69,7 +70,7 @@ def lines(tables: Sequence[Table], options: WinRateOptions) -> Iterator[str]:
 
 def _methods(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[str]:
     prompts = _range(row.prompts for row in rows)
-    for name in dict.fromkeys(row.method for row in rows if len(row.verdicts)):
+    for name in dict.fromkeys(row.method for row in rows if row.method != NO_METHOD):
         says = INTERVALS[name].says.format(rounds=options.rounds)
         yield f"intervals ({name}): {says}; {prompts} prompts; a tie counts half, failed verdicts do not count"
 
@@ -80,10 +81,10 @@ def _control(tables: Sequence[Table], options: WinRateOptions) -> Iterator[str]:
     controls = [table.control for table in tables if table.control is not None]
     for says in dict.fromkeys(control.says for control in controls if control.says):
         yield f"at equal length: {says}"
-    rows = [row for table in tables for row in table.rows]
-    for method in dict.fromkeys(row.controlled.method for row in rows if row.controlled):
+    others = [row for table in tables for row in table.rows if row.verdicts.model != row.verdicts.baseline]
+    for method in dict.fromkeys(row.controlled.method for row in others if row.controlled):
         yield f"its intervals: {method}"
-    for reason in list(dict.fromkeys(row.why_not for row in rows if row.why_not))[:SHOWN]:
+    for reason in list(dict.fromkeys(row.why_not for row in others if row.why_not))[:SHOWN]:
         yield f"not at equal length, as {reason}"
 
 
@@ -97,7 +98,7 @@ def _position(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[str]
                 f"position: what was shown first won {percent(shown.share)} % ({between(shown.interval)}) of "
                 f"{shown.wins + shown.losses:,} decided verdicts{_surely(shown.p, ', which is no chance')}"
             )
-    for row in rows[:SHOWN]:
+    for row in rows[:FIRST]:
         if row.places is not None:
             gap = row.places
             yield (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -25,6 +25,9 @@ from accord.maths.statistics import Interval
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+WITHIN = 1e-7  # logits: steps below it are the end
+WHOLE_STEPS = 12  # of Newton's method for many fits together
+HELD_ROWS = 500_000  # of all fits that are in memory together: about the processor's cache
 RIDGE = 1e-3  # of all weights, beside the sum over rows: finite ones also where a model wins everything
 
 
@@ -114,7 +117,7 @@ def fit(data: Lengths, weight: Floats | None = None, start: Weights = NOTHING) -
         slope = design.T @ (each * (chance - target)) + RIDGE * place
         return Point(float(value), slope, _curve(design, each, chance))
 
-    theta, phi, psi = minimise(loss, np.array(start), within=1e-7).place.tolist()
+    theta, phi, psi = minimise(loss, np.array(start), within=WITHIN).place.tolist()
     return Weights(theta, phi, psi)
 
 
@@ -134,6 +137,45 @@ def controlled_win_rate(weights: Weights, difficulty: Floats, weight: Floats | N
     return float(np.average(expit(weights.theta + weights.psi * difficulty), weights=weight))
 
 
+def refitted(data: Lengths, times: Ints, start: Weights, difficulty: Floats | None = None) -> Floats:
+    """(B, G) how often each cluster counts -> (B,) length-controlled win rates of B fits, NaN where none counts.
+
+    difficulty: (B, N) that of each fit, in the place of the data's. All are fitted together, by whole Newton steps from
+    `start`; those few that such steps do not bring to an end are fitted one by one.
+    """
+    count = len(data.outcome)
+    gamma = np.broadcast_to(data.difficulty, (len(times), count)) if difficulty is None else difficulty
+    own = data.weight * times[:, data.cluster]
+    held = np.broadcast_to(data.held.weight, (len(times), len(data.held.weight)))
+    weight = np.concatenate([own, held], axis=1)
+    third = np.concatenate([gamma, np.broadcast_to(data.held.difficulty, held.shape)], axis=1)
+    place = _newton_steps(data, weight, third, np.tile(start, (len(times), 1)))
+    for row in np.flatnonzero(np.isnan(place[:, 0])):
+        place[row] = fit(replace(data, difficulty=gamma[row]), weight[row], start)
+    equal = expit(place[:, :1] + place[:, 2:] * gamma)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((own * equal).sum(1) / own.sum(1), dtype=np.float64)
+
+
+def _newton_steps(data: Lengths, weight: Floats, third: Floats, place: Floats) -> Floats:
+    """(B, 3) from (B, 3); NaN in a row without an end."""
+    first, second = data.design[:, 0], data.design[:, 1]
+    for _ in range(WHOLE_STEPS):
+        logit = place[:, :1] * first + place[:, 1:2] * second + place[:, 2:] * third
+        chance = expit(logit)
+        down, curve = weight * (chance - data.target), weight * chance * (1 - chance)
+        slope = np.stack([down @ first, down @ second, (down * third).sum(1)], axis=1) + RIDGE * place
+        bent = curve * third
+        parts = [curve @ first, curve @ (first * second), bent @ first, curve @ second**2, bent @ second]
+        parts.append((bent * third).sum(1))
+        hessian = np.stack([parts[k] for k in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1).reshape(-1, 3, 3)
+        step = np.linalg.solve(hessian + RIDGE * np.eye(3), slope[:, :, None])[:, :, 0]
+        place = place - step
+        if np.abs(step).max() < WITHIN:
+            return place
+    return np.where(np.abs(step).max(1, keepdims=True) < WITHIN, place, math.nan)
+
+
 def bootstrapped(
     data: Lengths,
     best: Weights,
@@ -143,21 +185,29 @@ def bootstrapped(
     level: float = 0.95,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Controlled:
-    """Draws clusters (instructions) with replacement and fits anew each time. The sd of dl and the held rows stay."""
-    samples = np.empty(rounds)
-    for done, times in enumerate(resampled_clusters(data.clusters, rounds, seed)):
-        weight = data.weights_of(times)
-        again = fit(data, weight, best)
-        samples[done] = controlled_win_rate(again, data.difficulty, weight[: len(data.outcome)])
-        advance(done + 1)
-    return from_samples(data, best, samples, level, f"bootstrap with refits, {rounds:,} resamples")
+    """Draws clusters (instructions) with replacement and fits anew each time. The sd of dl and the held rows stay.
+
+    advance: told how many more are done.
+    """
+    found = []
+    for times in resampled_clusters(data.clusters, rounds, seed, at_a_time(len(data.target))):
+        found.append(refitted(data, times, best))
+        advance(len(times))
+    return from_samples(data, best, np.concatenate(found), level, f"bootstrap with refits, {rounds:,} resamples")
 
 
-def resampled_clusters(clusters: int, rounds: int, seed: int) -> Iterator[Ints]:
-    """How often each of G clusters is drawn, (G,), in each round."""
+def at_a_time(rows: int) -> int:
+    """How many fits to so many rows are in memory together."""
+    return max(1, HELD_ROWS // rows)
+
+
+def resampled_clusters(clusters: int, rounds: int, seed: int, together: int = 1) -> Iterator[Ints]:
+    """How often each of G clusters is drawn, (B, G), in each of R rounds, at most `together` of them at a time."""
     generator = np.random.default_rng(seed)
-    for _ in range(rounds):
-        yield np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
+    for start in range(0, rounds, together):
+        size = min(together, rounds - start)
+        drawn = generator.integers(clusters, size=(size, clusters)) + clusters * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters)
 
 
 def from_samples(data: Lengths, best: Weights, samples: Floats, level: float, method: str) -> Controlled:

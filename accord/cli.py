@@ -23,7 +23,7 @@ from accord.errors import AccordError, InputError, Terminated, exit_code, ran_ou
 from accord.stages.commands import COMMANDS, Command, execute
 from accord.stages.leaves import Leaf, leaves
 from accord.stages.resolve import load, nearest, unknown
-from accord.stages.translate import is_flag, is_trl
+from accord.stages.translate import OF_TRAINING, is_flag, is_trl
 from accord.training.stop import to_nowhere
 
 OVERVIEW = """[bold]From texts and human comparisons to an aligned model.[/bold]
@@ -159,7 +159,8 @@ def _options(words: Sequence[str], command: Command) -> Iterator[str]:
             if not places:
                 fix = "every value needs its option before it, as --data FILE; a pattern is put in quotes"
                 raise InputError("not an option", where=word, fix=fix)
-            key, equals, value = places.pop(0), "=", word
+            key, equals = places.pop(0), "="
+            value = _several(word, rest) if not places and known[key].is_list else word
         if key == "help":
             yield "--help"
             continue
@@ -175,9 +176,17 @@ def _options(words: Sequence[str], command: Command) -> Iterator[str]:
         yield f"--{key}={value}" if key in ("config", *known) else f"--{ALIAS}={key}={value}"
 
 
+def _several(word: str, rest: list[str]) -> str:
+    """The words that a list is given as, where no option stands before them: all that follow each other."""
+    following = [word]
+    while rest and not rest[-1].startswith("--"):
+        following.append(rest.pop())
+    return word if len(following) == 1 else json.dumps(following)
+
+
 def _of_trl(key: str, known: Mapping[str, Leaf]) -> tuple[str, bool]:
     """The name that TRL knows this by, and whether it is said to be false, as by --no_bf16."""
-    if "batch_size" in known:
+    if OF_TRAINING in known:
         if is_trl(key, known):
             return key, False
         positive = key.removeprefix("no_")
@@ -225,7 +234,7 @@ def application() -> typer.Typer:
 
 
 def _epilog(row: Command) -> str:
-    return SPELLING + (TRL_WORKS if "batch_size" in leaves(row.config) else "")
+    return SPELLING + (TRL_WORKS if OF_TRAINING in leaves(row.config) else "")
 
 
 def _root(

@@ -33,7 +33,14 @@ from accord.stages.config import (
     TrainingConfig,
     VerifyConfig,
 )
-from accord.stages.evaluation_configs import AgreementConfig, SafetyConfig, WinrateConfig
+from accord.stages.evaluation_configs import (
+    AgreementConfig,
+    HarnessConfig,
+    PerplexityConfig,
+    SafetyConfig,
+    ScalingConfig,
+    WinrateConfig,
+)
 from accord.stages.leaves import leaves
 from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
@@ -41,7 +48,7 @@ from accord.stages.resolve import load
 
 # Python may pass these as objects; tokenizer and callback only it.
 OBJECTS = (
-    "model", "data", "eval_data", "reference", "mix", "ptx", "demonstrations", "reward", "judge", "tokenizer",
+    "model", "data", "eval_data", "reference", "mix", "ptx", "demonstrations", "reward", "judge", "runs", "tokenizer",
     "callback",
 )  # fmt: skip
 
@@ -222,6 +229,29 @@ COMMANDS: dict[str, Command] = {
         "accord safety flagged.jsonl --against base --plot safety.png",
         word="data",
     ),
+    "perplexity": Command(
+        PerplexityConfig,
+        "accord.evaluate.perplexity",
+        "Beside them",
+        "See how well models predict a text, per token, byte and character, and which of them does it better.",
+        "accord perplexity text.txt --model base,tuned",
+        word="data",
+    ),
+    "scaling": Command(
+        ScalingConfig,
+        "accord.evaluate.scaling",
+        "Beside them",
+        "Fit a power law of loss against parameters, data or compute to your own runs, and see what it foretells.",
+        "accord scaling runs --at 1e9 --plot law.png",
+        word="runs",
+    ),
+    "harness": Command(
+        HarnessConfig,
+        "accord.evaluate.harness",
+        "Beside them",
+        "Run tasks of lm-evaluation-harness, by its own library, on a model or adapter.",
+        "accord harness --model aligned --tasks truthfulqa_mc2,mmlu",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
@@ -347,4 +377,5 @@ classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
 leaderboard, winrate, agreement, safety = map(_function, ("leaderboard", "winrate", "agreement", "safety"))
+perplexity, scaling, harness = map(_function, ("perplexity", "scaling", "harness"))
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -5,10 +5,13 @@ from typing import Self
 from pydantic import model_validator
 
 from accord.stages.agreement_options import AgreementOptions, OpinionOptions, PicturedOutput
+from accord.stages.harness_options import HarnessOptions
 from accord.stages.judge_options import AskingOptions, JudgeOptions, changed_in
-from accord.stages.options import Config, Conflict
+from accord.stages.options import Config, Conflict, ModelOptions
+from accord.stages.perplexity_options import PerplexityOptions, SeveralModelsOptions, TextOptions
 from accord.stages.safety_options import AnswerOptions, ComparisonOptions, PropertyOptions
 from accord.stages.sample_options import DrawingOptions
+from accord.stages.scaling_options import LawOptions, ScaledRunsOptions
 from accord.stages.winrate_options import ComparedOptions, WinRateOptions, WinRateOutput
 
 
@@ -55,3 +58,25 @@ class SafetyConfig(Config):
     answering: AnswerOptions
     drawing: DrawingOptions
     output: PicturedOutput
+
+
+class PerplexityConfig(Config):
+    """`accord perplexity`."""
+
+    model: SeveralModelsOptions
+    data: TextOptions
+    perplexity: PerplexityOptions
+
+
+class ScalingConfig(Config):
+    """`accord scaling`."""
+
+    data: ScaledRunsOptions
+    law: LawOptions
+
+
+class HarnessConfig(Config):
+    """`accord harness`."""
+
+    model: ModelOptions
+    harness: HarnessOptions

@@ -11,9 +11,10 @@ from accord.stages.dry import carry_out
 from accord.stages.intake import Intake, documents
 from accord.stages.options import ReadOptions
 from accord.stages.outcome import Result
-from accord.stages.session import Session, begin
+from accord.stages.session import Findings, Session, begin
 from accord.stages.setup import Given
 from accord.training.objectives import Likelihood
+from accord.training.seen import tokens_seen
 
 PROMPT_TOKENS = 16  # of a text, which the model goes on with in the samples
 
@@ -34,5 +35,20 @@ def run(config: PretrainConfig, given: Given) -> Result | None:
         data = begun.data
         course = course_of(data.groups, data.train, objective, config.data, config.train, begun.cut)
         beginnings = [block.completions[0].ids[:PROMPT_TOKENS] for block in data.groups[data.trained :] or data.groups]
-        session = Session("pretrain", config, begun, course, objective, beginnings)
+        session = Session("pretrain", config, begun, course, objective, beginnings, at_end=extent)
         return carry_out(session)
+
+
+def extent(session: Session) -> Findings:
+    """How large the model is, and how much it has read: what a power law of losses is fitted to (accord scaling)."""
+    network = session.begun.model.network
+    tables = (network.get_input_embeddings(), network.get_output_embeddings())
+    # A tied output layer has the table of the input: it counts once, as it does among all parameters.
+    embedding = {weight for table in tables if table is not None for weight in table.parameters()}
+    return Findings(
+        {
+            "parameters": sum(weight.numel() for weight in network.parameters()),
+            "embedding_parameters": sum(weight.numel() for weight in embedding),
+            "tokens": tokens_seen(session.folder.metrics()),
+        }
+    )

@@ -17,6 +17,7 @@ from accord.stages.leaves import Leaf
 from accord.stages.rl_aliases import RL_ROWS
 from accord.stages.rl_jointly import RL_JOINTLY
 
+OF_TRAINING = "learning_rate"  # an option of the stages that train, and of no other command
 OF_RL = "kl_coef"  # an option of the commands that learn from rewards, and of no other
 
 
@@ -32,7 +33,7 @@ def translate(given: Mapping[str, Given], known: Mapping[str, Leaf], where: str)
 
     Raises InputError for a value that has no counterpart, and for one option that is given in two spellings.
     """
-    if "batch_size" not in known:
+    if OF_TRAINING not in known:
         return Translated(dict(given), [])
     told = _without_overruled(given, known)
     _refuse_twice(told, known, where)

@@ -35,8 +35,9 @@ def course(count: int, seed: int = 0, **changes: Curve) -> list[Figures]:
         "ended": lambda i: 0.9,
         "kl": lambda i: 6 * (1 - math.exp(-i / 40)) ** 2,
         "gold": lambda i: 0.7,
+        "distinct": lambda i: 0.6 - 0.15 * (1 - math.exp(-i / 40)),  # samples grow surer in every run
     }
-    size = {"score": 0.06, "length": 3.0, "ended": 0.02, "kl": 0.05, "gold": 0.06}
+    size = {"score": 0.06, "length": 3.0, "ended": 0.02, "kl": 0.05, "gold": 0.06, "distinct": 0.02}
     found: list[Figures] = [{"spread": 0.5} for _ in range(count)]
     for number, (name, curve) in enumerate({**usual, **changes}.items()):
         for i, error in enumerate(noise(100 * seed + number, count)):
@@ -48,6 +49,7 @@ def said(figures: Sequence[Figures], hacking: Hacking | None = None) -> list[tup
     """Step and kind of each warning; an iteration is 4 steps."""
     hacking = hacking or Hacking()
     kinds = {"mean length": "length", "end by themselves": "ended", "KL": "kl", "gold": "gold", "same": "flat"}
+    kinds["pairs of tokens"] = "distinct"
     for number, one in enumerate(figures, start=1):
         hacking.see(4 * number, **one)
     return [(step, next(kind for words, kind in kinds.items() if words in what)) for step, what in hacking.warnings]
@@ -70,6 +72,7 @@ def ramp(start: float, end: float, *, first: int = 60, over: int = 40) -> Curve:
         ("ended", ramp(0.9, 0.3), "ended"),
         ("kl", ramp(1, 60), "kl"),
         ("gold", ramp(0.7, -0.3), "gold"),
+        ("distinct", ramp(0.6, 0.1), "distinct"),
     ],
 )
 def test_what_runs_away_while_the_score_rises_is_told_once(name: str, curve: Curve, kind: str) -> None:

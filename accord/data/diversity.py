@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from accord.maths.jackknife import LeftOut
 SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 WORD = re.compile(rf"[{SIGNS}]|[^\W{SIGNS}]+|[^\w\s]")
 PAIRS = 1000  # of texts, that self-BLEU compares
-Words = Sequence[str]
+Words = Sequence[Hashable]  # or numbers of tokens
 SHARED = -1
 
 
@@ -33,7 +33,7 @@ def cut_alike(one: Words, other: Words) -> tuple[Words, Words]:
 
 def distinct(texts: Sequence[Words], n: int) -> LeftOut:
     """distinct-n of Li et al. 2016: different n-grams of all texts together, over all their n-grams."""
-    home: dict[tuple[str, ...], int] = {}
+    home: dict[tuple[Hashable, ...], int] = {}
     total = np.zeros(len(texts))
     for place, text in enumerate(texts):
         for gram in _grams(text, n):
@@ -71,7 +71,7 @@ def repetition(text: Words, n: int = 4) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _grams(text: Words, n: int) -> list[tuple[str, ...]]:
+def _grams(text: Words, n: int) -> list[tuple[Hashable, ...]]:
     return list(zip(*(text[i:] for i in range(n)), strict=False))
 
 

@@ -114,8 +114,8 @@ class OnlineRounds:
         look(
             self.hacking,
             step,
+            groups=scored.answers.groups,
             score=figures["objective/scores"],
-            prompts=len(scored.answers.groups),
             length=figures["completions/mean_length"],
             ended=figures["completions/ended"],
             kl=figures["objective/kl"],

@@ -52,7 +52,7 @@ def run(config: DpoConfig, given: Given) -> Result | None:
 def _findings(session: Session) -> Findings:
     """A note, where the run has made the chosen answers unlikely."""
     fall = chosen_fall(session.folder.metrics())
-    return Findings({} if fall is None else {"chosen_fall": fall._asdict()}, (), [] if fall is None else [f"note: {fall}"])
+    return Findings({}) if fall is None else Findings({"chosen_fall": fall._asdict()}, (), [f"note: {fall}"])
 
 
 def _borrowed(config: DpoConfig, given: Given, loss: ChosenLoss, begun: Begun) -> list[TokenGroup]:

@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from accord.data.dialogue import TokenGroup
+from accord.data.diversity import distinct
 from accord.data.order import order
 from accord.training.hacking import Hacking
 
 Places = npt.NDArray[np.int64]
+OPENING = 20  # tokens of each sample: of longer texts fewer pairs are new, and lengths are looked at by themselves
 
 
 class Stream:
@@ -83,15 +86,15 @@ def look(
     hacking: Hacking,
     step: int,
     *,
+    groups: Sequence[TokenGroup],
     score: Tensor,
-    prompts: int,
     length: Tensor,
     ended: Tensor,
     kl: Tensor,
     watched: Mapping[str, Tensor],
 ) -> None:
-    """Whether the rewards of a round are exploited, or say nothing. (C,) each, of the samples of so many prompts."""
-    by_prompt = score.reshape(prompts, -1)
+    """Whether the rewards of a round are exploited, or say nothing. groups: prompts with their samples; (C,) each."""
+    by_prompt = score.reshape(len(groups), -1)
     apart = by_prompt if by_prompt.shape[1] > 1 else score[None]
     hacking.see(
         step,
@@ -100,5 +103,6 @@ def look(
         length=float(length.double().mean()),
         ended=float(ended.double().mean()),
         kl=float(kl.mean()),
+        distinct=distinct([one.ids[:OPENING].tolist() for group in groups for one in group.completions], 2).value,
         second={name: float(column.mean()) for name, column in watched.items()},
     )

@@ -98,8 +98,8 @@ class Rounds:
         look(
             self.hacking,
             step,
+            groups=rollout.groups,
             score=samples.score,
-            prompts=len(rollout.groups),
             length=rollout.ranges.length,
             ended=samples.ended,
             kl=samples.kl,

@@ -18,7 +18,7 @@ LEAST = 1.0  # nats an answer
 
 
 class Fall(NamedTuple):
-    """The mean log-probability of a chosen answer at first and now, nats; of held-out groups, or of those trained on."""
+    """The mean log-probability of a chosen answer at first and now, in nats. held_out: not of groups trained on."""
 
     first: float
     now: float

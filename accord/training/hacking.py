@@ -14,11 +14,13 @@ it is said if now
 - the KL is above `kl` nats a sequence, and above m + FAR s. It rises in every run, so that what it was at first says
   little of where it may go. The default, 10 nats, is what the best of 60,000 samples would cost (ln n - (n - 1) / n);
 - fewer samples end by themselves: ENDED below m, and FAR s. Where samples are cut at a length, they cannot get longer;
+- the samples begin alike: of the pairs of tokens at their beginnings fewer than FEWER m are different ones, and FAR s
+  fewer. Reinforcement learning makes samples surer, so that some of that is usual;
 - a second scorer is below m - FAR s.
 
 False alarms: a second scorer that only fluctuates while the score rises gives one in about 0.3 % of runs of 500
 iterations where noise is normal, in 1 % where it is Student's t with 3 degrees of freedom, in 2 % where neighbours
-correlate by 0.3 (simulated; tests/test_hacking.py). The other three have limits of their own besides, which noise does
+correlate by 0.3 (simulated; tests/test_hacking.py). The others have limits of their own besides, which noise does
 not reach.
 
 A reward that is the same for all samples of every prompt has no gradient but that of the KL. One such iteration may be
@@ -39,6 +41,7 @@ RECENT = 5  # iterations whose median is what is now
 FAR = 5.0  # spreads
 LONGER = 1.5  # as long as usual, or as short
 ENDED = 0.2  # of all samples
+FEWER = 0.5  # of the usual share of different pairs of tokens
 KL = 10.0  # nats a sequence
 FLAT = 2  # iterations in a row
 SAME = 1e-6  # relative; what is closer differs by rounding
@@ -124,21 +127,26 @@ class Hacking:
         length: float,
         ended: float,
         kl: float,
+        distinct: float = math.nan,
         second: Mapping[str, float] | None = None,
     ) -> None:
         """The finite figures of an iteration, in their order. step: of the run, for people.
 
         score: the mean of the reward that is learnt. spread: the largest difference of the rewards of one prompt's
         samples; of single samples, of all. length: mean tokens of a sample. ended: the share that ends by itself. kl:
-        nats a sequence. second: the means of scores that are not learnt, by name.
+        nats a sequence. distinct: the share of different pairs among all pairs of tokens with which samples begin, NaN
+        where there are none. second: the means of scores that are not learnt, by name.
         """
-        for name, value in {"score": score, "length": length, "ended": ended, "kl": kl}.items():
-            self._own.setdefault(name, Course()).add(value)
+        own = {"score": score, "length": length, "ended": ended, "kl": kl, "distinct": distinct}
+        for name, value in own.items():
+            if not math.isnan(value):
+                self._own.setdefault(name, Course()).add(value)
         for name, value in (second or {}).items():
             self._second.setdefault(name, Course()).add(value)
         self._is_flat(step, spread)
         if self._own["score"].has_risen:
             self._strays(step)
+            self._grows_alike(step)
             self._second_falls(step)
 
     def news(self) -> list[Remark]:
@@ -163,6 +171,12 @@ class Hacking:
             self._say("ended", step, self._while(f"the share of samples that end by themselves fell {ended}"))
         if kl.has_risen and kl.now > self.kl:
             self._say("kl", step, self._while(f"the KL from the reference rose {kl} nats a sequence"))
+
+    def _grows_alike(self, step: int) -> None:
+        distinct = self._own.get("distinct", Course())
+        if distinct.has_fallen and distinct.now < FEWER * distinct.usual:
+            what = f"the share of different pairs of tokens, with which samples begin, fell {distinct}"
+            self._say("distinct", step, self._while(what))
 
     def _second_falls(self, step: int) -> None:
         for name, course in self._second.items():

@@ -20,6 +20,7 @@ from accord.data.verdict_formats import PROMPTS
 from accord.records import Completion, Group, Judgement, Origin, RecordError
 
 WROTE = ("model", "generator")  # columns that name who wrote a row's one answer
+ANSWERS = ("completion", "completions", "output", "messages", "text")  # columns with what it wrote
 UNNAMED = "rows that name no model: they are of one that is called as the file"
 UNSAID = "rows of which nothing is known that is asked for"
 
@@ -120,7 +121,8 @@ class _Reading:
             raise row.error("", "expected an object")
         if are_outputs(columns):
             one = output_of(columns, row.origin)
-            return Group(one.id or str(row.origin.line), one.prompt, (Completion(one.text, one.model),), source=row.origin)
+            completion = Completion(one.text, one.model)
+            return Group(one.id or str(row.origin.line), one.prompt, (completion,), source=row.origin)
         if row.origin.file != self.file:
             self.file, self.form = row.origin.file, None
         self.form = self.form or find_format(columns, row.origin)
@@ -129,7 +131,7 @@ class _Reading:
     def _is_table(self, columns: Mapping[str, Any]) -> bool:
         """Whether a row has numbers of a model's answer, and not the answer."""
         numbers = any(name in columns for name in self.scores) and any(name in columns for name in WROTE)
-        return numbers and not any(name in columns for name in ("completion", "completions", "output", "messages", "text"))
+        return numbers and not any(name in columns for name in ANSWERS)
 
     def _of_table(self, row: Row) -> None:
         name = next((name for name in PROMPTS if row.columns.get(name) is not None), None)

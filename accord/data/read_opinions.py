@@ -19,7 +19,13 @@ from accord.data.verdict_formats import ANNOTATORS, PROMPTS, VERDICT_FORMATS, Ve
 from accord.records import Group, Judgement, Origin, RecordError
 
 # Wang et al. 2023 (Tulu); of a judge's probability p that the first is better the level is 4 p - 2.
-DEGREES = {"a-is-better": 2.0, "a-is-slightly-better": 1.0, "tie": 0.0, "b-is-slightly-better": -1.0, "b-is-better": -2.0}
+DEGREES = {
+    "a-is-better": 2.0,
+    "a-is-slightly-better": 1.0,
+    "tie": 0.0,
+    "b-is-slightly-better": -1.0,
+    "b-is-better": -2.0,
+}
 SIDES = ("_a", "_b")  # what columns end in that say yes or no of one of the two, as acceptable_a
 WHO = "annotator_kind"  # a column: human or model
 UNSAID = "groups of which nothing is said that raters could agree on, left out"
@@ -139,7 +145,7 @@ def _of_two(row: Row, form: VerdictFormat, prompt: Key, models: Sequence[str], o
     if degree is not None:
         yield Saying("levels", "number", pair, prompt, way * degree)
     for name, value in row.columns.items():
-        if isinstance(value, bool) and name.endswith(SIDES):
+        if isinstance(value, bool) and name.endswith(SIDES) and name not in form.needs:
             side = models[SIDES.index(name[-2:])]
             yield Saying(name[:-2], "name", (*pair, side), prompt, "yes" if value else "no")
 
@@ -214,4 +220,3 @@ def _of_each(prompt: Key, names: Sequence[str], judgement: Judgement) -> Iterato
         if judgement.classes is not None:
             said = judgement.classes[place]
             yield Saying("classes", "name", item, prompt, said if isinstance(said, str) else ", ".join(sorted(said)))
-

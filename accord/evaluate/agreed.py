@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from accord.data.opinions import Question
 from accord.maths.chance_agreement import ALPHAS, Cells, cohen_kappa, couples, fleiss_kappa
 from accord.maths.rank_agreement import TIES, kendall, signs_of
-from accord.maths.resampling import Floats, Ints, Statistic, mean_statistic, resampled
+from accord.maths.resampling import Ints, Statistic, mean_statistic, resampled
 from accord.maths.statistics import Estimate, Interval, proportion_interval
 from accord.stages.agreement_options import AgreementOptions
 

@@ -12,8 +12,8 @@ from accord.stages.agreement_options import AgreementOptions
 MEANS = {
     "same": "two raters of one item say the same",
     "agreeing pairs": "two raters put two things in the same order; ",
-    "Cohen's kappa": "agreement beyond chance of two raters, each with habits of its own (between a person and a model: "
-    "of these two roles)",
+    "Cohen's kappa": "agreement beyond chance of two raters, each with habits of its own (of a person and a model: of "
+    "these two roles)",
     "Fleiss' kappa": "agreement beyond chance if all raters had the same habits",
     "nominal alpha": "Krippendorff's, every item with two judgements or more: values are equal or not",
     "ordinal alpha": "the same, by how many judgements lie between two values",
@@ -24,8 +24,14 @@ MEANS = {
 
 def title(one: Agreed) -> str:
     """What stands over a table."""
-    counts = f"{one.items:,} items of {one.prompts:,} prompts, {one.raters:,} annotators, {one.couples:,} couples"
-    return f"{one.question}, {one.between}: {counts}"
+    return f"{one.question}, {one.between}: {one.items:,} items"
+
+
+def counts_of(one: Agreed) -> str:
+    """How much a table is made of."""
+    prompts, raters = f"{one.prompts:,} prompts", f"{one.raters:,} annotators"
+    couples = f"{one.couples:,} couples of judgements"
+    return f"{one.question}, {one.between}: {one.items:,} items of {prompts}, {raters}, {couples}"
 
 
 def cells(one: Agreed, level: float) -> list[dict[str, str]]:
@@ -58,7 +64,8 @@ def between(figure: Figure) -> str:
 
 
 def explained(found: Sequence[Agreed], options: AgreementOptions) -> Iterator[str]:
-    """Each figure that occurs, in words; then how the intervals came about."""
+    """What the tables are made of, each figure in words, and how the intervals came about."""
+    yield from map(counts_of, found)
     for name in dict.fromkeys(figure.name for one in found for figure in one.figures):
         yield f"{name}: {MEANS[name]}" + (AGAINST[options.ties] if name == "agreeing pairs" else "")
     what = "prompts" if options.cluster == "prompt" else "items"

@@ -1,8 +1,8 @@
 """Early warnings: are a model's answers poorer than its reference's, longer, cut, empty, or do they repeat themselves?
 
-Made of the answers alone, without a judge: what over-optimisation and collapse look like before a win rate falls. None is
-proof; each is a reason to read answers. A warning wants two things: an interval of the difference that leaves out 0, and
-a difference that matters, by the limits below.
+Made of the answers alone, without a judge: what over-optimisation and collapse look like before a win rate falls. None
+is proof; each is a reason to read answers. A warning wants two things: an interval of the difference that leaves out 0,
+and a difference that matters, by the limits below.
 """
 
 from __future__ import annotations
@@ -82,38 +82,36 @@ def early_warnings(
     """
     if len(answers) != len(reference) or not answers:
         raise ValueError(f"{len(answers)} answers and {len(reference)} of the reference: not of the same prompts")
-    both = [[words_of(_text(one.text)) for one in side] for side in (answers, reference)]
-    own, others = both
+    own, others = ([words_of(_text(one.text)) for one in side] for side in (answers, reference))
     equal = [cut_alike(one, other) for one, other in zip(own, others, strict=True)]
-    sides = [[pair[i] for pair in equal] for i in (0, 1)]
+    one, two = ([pair[i] for pair in equal] for i in (0, 1))
     drifts = [
-        _together("distinct 1-grams", *(distinct(side, 1) for side in sides), level, _poorer),
-        _together("distinct 2-grams", *(distinct(side, 2) for side in sides), level, _poorer),
-        _together("self-BLEU", *(self_bleu(side, seed=seed) for side in sides), level, _alike),
-        _each("words", *(_lengths(side) for side in both), level, _longer),
-        _each("repeat themselves", *(_repeating(side) for side in both), level, _more, share=True),
-        _each("empty", *(_empty(side) for side in both), level, _more, share=True),
+        _together("distinct 1-grams", (distinct(one, 1), distinct(two, 1)), level, _poorer),
+        _together("distinct 2-grams", (distinct(one, 2), distinct(two, 2)), level, _poorer),
+        _together("self-BLEU", (self_bleu(one, seed=seed), self_bleu(two, seed=seed)), level, _alike),
+        _each("words", (_lengths(own), _lengths(others)), level, _longer),
+        _each("repeat themselves", (_repeating(own), _repeating(others)), level, _more, share=True),
+        _each("empty", (_empty(own), _empty(others)), level, _more, share=True),
     ]
     if (cut := _cut(answers, reference)) is not None:
-        drifts.append(_each("cut", *cut, level, _more, share=True))
+        drifts.append(_each("cut", cut, level, _more, share=True))
     return EarlyWarnings(answers[0].model, reference[0].model, len(answers), tuple(drifts))
 
 
 Warn = Callable[[str, Estimate, Estimate, Estimate], str]
 
 
-def _together(name: str, own: LeftOut, other: LeftOut, level: float, warn: Warn) -> Drift:
+def _together(name: str, sides: tuple[LeftOut, LeftOut], level: float, warn: Warn) -> Drift:
     """A figure of all answers at once."""
+    own, other = sides
     model, reference = jackknife(own, level), jackknife(other, level)
     difference = jackknife(own.minus(other), level)
     return Drift(name, model, reference, difference, False, warn(name, model, reference, difference))
 
 
-def _each(
-    name: str, own: Sequence[float], other: Sequence[float], level: float, warn: Warn, *, share: bool = False
-) -> Drift:
+def _each(name: str, sides: tuple[list[float], list[float]], level: float, warn: Warn, *, share: bool = False) -> Drift:
     """The mean of a number that every answer has; of yes and no the share."""
-    one, two = np.asarray(own, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    one, two = (np.array(side, dtype=np.float64) for side in sides)
     make = proportion_interval if share else mean_interval
     model, reference = make(one, level=level), make(two, level=level)
     difference = mean_interval(one - two, level=level)
@@ -122,14 +120,15 @@ def _each(
 
 def _poorer(name: str, model: Estimate, reference: Estimate, difference: Estimate) -> str:
     if difference.interval.high < 0 and model.mean < POORER * reference.mean:
-        said = f"fewer {name} than the reference: {model.mean:.3f} against {reference.mean:.3f} of all on equally many words"
-        return f"{said}: the answers grow alike"
+        what = f"fewer {name} than the reference: {_against(model, reference, 3)} of all, on equally many words"
+        return f"{what}: the answers grow alike"
     return ""
 
 
 def _alike(name: str, model: Estimate, reference: Estimate, difference: Estimate) -> str:
     if difference.interval.low > 0 and model.mean > ALIKE * reference.mean:
-        return f"answers to different prompts are more alike than the reference's: self-BLEU {_against(model, reference, 3)}"
+        said = f"self-BLEU {_against(model, reference, 3)}"
+        return f"answers to different prompts are more alike than the reference's: {said}"
     return ""
 
 

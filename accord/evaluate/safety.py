@@ -1,4 +1,4 @@
-"""`accord safety`: InstructGPT's table of what models' answers are, how sure that is, and what differs from the first."""
+"""`accord safety`: InstructGPT's table of what answers are, how sure that is, and who differs from the first."""
 
 from __future__ import annotations
 

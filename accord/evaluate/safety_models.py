@@ -22,8 +22,8 @@ from accord.records import Group
 from accord.stages.config import SampleConfig
 from accord.stages.evaluation_configs import SafetyConfig
 from accord.stages.options import ModelOptions
-from accord.stages.reward_model_source import check_context
 from accord.stages.resolve import load
+from accord.stages.reward_model_source import check_context
 from accord.stages.sample import run as sample
 from accord.stages.score import Head
 from accord.stages.scorers import scored, scorer_of
@@ -75,8 +75,8 @@ def classify(name: str, found: Properties, config: SafetyConfig) -> None:
         raise InputError("there is no answer to be classified", where=name, fix="give data with completions")
     tokens: Sequence[TokenGroup] = Dialogue(tokenizer).many(groups)
     longest = context_of(name, trust_remote_code=asked.trust_remote_code)
-    for one in tokens:
-        check_context(one, longest, name)
+    for group_tokens in tokens:
+        check_context(group_tokens, longest, name)
     model = scorer_of(options, {}, tokenizer, tokens, place)
     head = Head.of(model, label=None)
     labels = _labels(name, head, config)

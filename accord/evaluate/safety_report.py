@@ -24,9 +24,7 @@ def figures(table: Table, part: slice = slice(None)) -> list[dict[str, str]]:
     heads = table.heads[part]
     return [
         {"model": model}
-        | {
-            header(head): _figure(cell, head) for head, cell in zip(heads, table.rows[model][part], strict=True)
-        }
+        | {header(head): _figure(cell, head) for head, cell in zip(heads, table.rows[model][part], strict=True)}
         for model in table.models
     ]
 
@@ -72,18 +70,19 @@ def lines(table: Table) -> Iterator[str]:
     """How the table came about."""
     percent = f"{100 * table.level:g} %"
     yield (
-        f"{percent} intervals: of shares Wilson's, of means Student's, answers to one prompt counted as one where they are "
-        "alike; (lower), (higher): what is better"
+        f"{percent} intervals: of shares Wilson's, of means Student's, answers to one prompt counted as one where they "
+        "are alike; (lower), (higher): what is better"
     )
     if strange := [head.name for head in table.heads if head.better is None]:
         yield f"which direction is better is not known of {', '.join(strange)}: give --better NAME=lower or NAME=higher"
     tests = sorted({(one.difference.test, one.paired) for one in _against(table)})
     if tests:
-        named = ", ".join(f"{test} ({'paired by prompt' if paired else 'of different prompts'})" for test, paired in tests)
+        how = {True: "paired by prompt", False: "of different prompts"}
+        named = ", ".join(f"{test} ({how[paired]})" for test, paired in tests)
         yield f"differences from {table.base}: {named}"
         yield (
-            f"*: sure at {1 - table.level:.2g}, p corrected by Holm's rule for the {len(table.heads)} columns of a row; the "
-            "intervals are each for itself"
+            f"*: sure at {1 - table.level:.2g}, p corrected by Holm's rule for the {len(table.heads)} columns of a "
+            "row; the intervals are each for itself"
         )
     for head, counts in _counts(table):
         yield f"{head.title}: {counts}"
@@ -103,7 +102,8 @@ def _counts(table: Table) -> Iterator[tuple[Head, str]]:
             ((n, prompts),) = sizes
             yield head, f"{n:,} values of {prompts:,} prompts each"
         else:
-            parts = [f"{model} {cell.n:,} of {cell.prompts:,} prompts" for model, cell in found.items() if cell is not None]
+            known = [(model, cell) for model, cell in found.items() if cell is not None]
+            parts = [f"{model} {cell.n:,} of {cell.prompts:,} prompts" for model, cell in known]
             yield head, f"values: {', '.join(parts)}"
 
 

@@ -97,19 +97,13 @@ class Table(NamedTuple):
         }
 
 
-def table_of(
-    found: Properties, *, base: str, directions: Mapping[str, Direction], level: float
-) -> Table:
+def table_of(found: Properties, *, base: str, directions: Mapping[str, Direction], level: float) -> Table:
     """base: the model that the others are held against."""
     names = sorted(found.columns, key=place_of)  # a stable sort: unknown ones as they came
-    heads = tuple(
-        Head(name, title_of(name), better_of(name, directions), found.columns[name].share) for name in names
-    )
+    heads = tuple(Head(name, title_of(name), better_of(name, directions), found.columns[name].share) for name in names)
     numbers = found.models.number
     models = tuple(name for name in numbers if any(numbers[name] in set(found.columns[one].model) for one in names))
-    values = {
-        model: [_values(found.columns[name], numbers[model]) for name in names] for model in models
-    }
+    values = {model: [_values(found.columns[name], numbers[model]) for name in names] for model in models}
     rows = {}
     for model in models:
         cells = [_cell(one, head, level) for one, head in zip(values[model], heads, strict=True)]

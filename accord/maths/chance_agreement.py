@@ -46,7 +46,7 @@ class Couples:
 def couples(cells: Cells) -> Couples:
     """Of each unit with m values its m (m - 1) / 2 couples; the one comes before the other among the cells."""
     order = np.argsort(cells.unit, kind="stable")
-    unit, start, size = np.unique(cells.unit[order], return_index=True, return_counts=True)
+    _, start, size = np.unique(cells.unit[order], return_index=True, return_counts=True)
     parts = [np.empty((0, 3), dtype=np.int64)]
     for m in np.unique(size[size > 1]):
         rows = order[start[size == m][:, None] + np.arange(m)]  # (units, m)
@@ -134,7 +134,7 @@ def interval_alpha(cells: Cells) -> Statistic:
 def ordinal_alpha(cells: Cells) -> Statistic:
     """delta^2 = (n_c / 2 + the numbers of all values between + n_k / 2)^2: only the order of values counts.
 
-    It is the squared difference of their mean ranks among all values given, so ordinal alpha is interval alpha of these.
+    It is the squared difference of their mean ranks among all values given: ordinal alpha is interval alpha of these.
     """
     return _alpha_by(cells, lambda data, margin: margin.cumsum(1) - margin / 2)
 
@@ -166,7 +166,7 @@ def _alpha_by(cells: Cells, positions: Positions) -> Statistic:
 
 
 def _alpha(n: Floats, observed: Floats, expected: Floats, margin: Floats) -> Floats:
-    """1 - D_o / D_e with D_o = observed / n, D_e = expected / (n (n - 1)); NaN where fewer than two values are given."""
+    """1 - D_o / D_e, D_o = observed / n, D_e = expected / (n (n - 1)); NaN where fewer than two values are given."""
     with np.errstate(invalid="ignore", divide="ignore"):
         found = 1 - (n - 1) * observed / expected
     return np.where((margin > 0).sum(1) < 2, np.nan, found)

@@ -21,7 +21,7 @@ class LeftOut(NamedTuple):
     without: Floats
 
     def minus(self, other: LeftOut) -> LeftOut:
-        """The difference of two figures of the same T things (the prompts of two models), with each left out of both."""
+        """The difference of two figures of the same T things (the prompts of two models), each left out of both."""
         return LeftOut(self.value - other.value, self.without - other.without)
 
 

@@ -1,4 +1,4 @@
-"""How far two orders of the same things agree: the share of their pairs, ties as one likes, and Kendall's tau. numpy."""
+"""How far two orders of the same things agree: the share of their pairs, ties as one likes; Kendall's tau. numpy."""
 
 from __future__ import annotations
 

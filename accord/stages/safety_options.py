@@ -21,8 +21,8 @@ class PropertyOptions(Options):
     scores: list[str] = Field(
         [],
         title="NAME,...",
-        description="Numbers of each answer that are columns of the table: columns of the data, aspects of its ratings, "
-        "or ratings.",
+        description="Numbers of each answer that are columns of the table: columns of the data, aspects of its "
+        "ratings, or ratings.",
     )
     classifier: list[str] = Field(
         [],

@@ -19,7 +19,7 @@ from accord.data.ranges import Ranges
 from accord.models.logprobs import LanguageModel
 from accord.training.fitting import Room
 from accord.training.optimizer import Weights, recipe
-from accord.training.policy import PolicyObjective, Terms, weight_of
+from accord.training.policy import Heard, PolicyObjective, Terms, weight_of
 from accord.training.rollout import Rollout, Samples, Tokens
 from accord.training.step import Part, Sums, backward
 
@@ -131,6 +131,7 @@ class Got(NamedTuple):
     gradients: dict[str, Tensor]
     sums: dict[str, tuple[float, float]]
     heard: tuple[float, float]
+    gap: float
 
     def figure(self, name: str) -> float:
         total, weight = self.sums[name]
@@ -152,13 +153,13 @@ def step_of(
     start = model.start
     batches = list(micro_batches(rollout.groups, places, max_tokens=max_tokens, layout=layout, start=start))
     whole, many = (sum(weight_of(rollout, b, kind) for b in batches) for kind in (terms.aggregate, "token_mean"))
-    heard: list[tuple[float, float]] = []
+    heard: list[Heard] = []
     objective = PolicyObjective(
         rollout,
         terms,
         trunk=head,
         value_share=whole / many if many else 0.0,
-        heard=lambda total, count: heard.append((total, count)),
+        heard=heard.append,
     )
     named = dict(network.named_parameters()) | ({"head": head.weight} if head is not None else {})
     weights = Weights.over(named, recipe("sgd"))
@@ -168,7 +169,8 @@ def step_of(
     gradients = {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
     weights.zero_grad()
     sums: Sums = computed.sums
-    return Got(float(computed.loss), gradients, sums.read(), (sum(t for t, _ in heard), sum(n for _, n in heard)))
+    kl, count = sum(one.kl for one in heard), sum(one.count for one in heard)
+    return Got(float(computed.loss), gradients, sums.read(), (kl, count), max(one.gap for one in heard))
 
 
 def plain_gradients(network: Any, loss: Callable[[], Tensor], head: torch.nn.Linear | None = None) -> dict[str, Tensor]:

@@ -265,3 +265,20 @@ def test_the_first_entry_of_each_sample_and_0_where_it_has_none() -> None:
     )
     batch = arrange([TokenGroup(tiny.group(3, (1,)).group, tiny.tokens(9, 8), made)], "rows")
     assert first_of(torch.tensor([0.5, 1.5, 2.5]), batch).tolist() == [0.5, 0.0, 2.5]
+
+
+@pytest.mark.parametrize("name", [name for name, terms in TERMS.items() if terms.kl_loss != "none"])
+def test_one_pass_of_a_step_that_is_all_of_its_round_is_as_good_as_two(network: Any, name: str) -> None:
+    """The engine's pass beforehand, and the step's own beside the sampler's numbers, a little off."""
+    terms = TERMS[name]
+    rollout = rollout_of(network, asked(), temperature=terms.temperature)
+    seen = every(network, rollout.groups, terms.temperature)
+    old = torch.cat([one.logp for one in seen]).detach()
+    known = rollout.tokens._replace(old=old, entropy=torch.cat([one.entropy for one in seen]).detach())
+    kl = torch.stack([(one.old - one.reference).sum() for one in each_sample(rollout._replace(tokens=known))]).double()
+    before = rollout._replace(tokens=known, samples=rollout.samples._replace(kl=kl))
+    off = known._replace(old=old + 1e-3, entropy=torch.zeros_like(old))
+    found = step_of(network, rollout._replace(tokens=off), terms._replace(once=True), max_tokens=40)
+    assert_same(found, step_of(network, before, terms, max_tokens=40))
+    assert found.figure("val/ratio") == 1.0 and found.figure("policy/approxkl_avg") == 0.0
+    assert found.gap == pytest.approx(1e-3, rel=0.1)

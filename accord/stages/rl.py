@@ -26,7 +26,7 @@ from accord.stages.rl_rounds import Stream
 from accord.stages.rl_sampling import sampling_of
 from accord.stages.rl_show import Show
 from accord.stages.rl_state import KlTarget, Rounds
-from accord.stages.rl_terms import advantages_of, kl_in, settings_of, shaping_of, told
+from accord.stages.rl_terms import advantages_of, is_once, kl_in, settings_of, shaping_of, told
 from accord.stages.session import Begun, Session, begin
 from accord.stages.setup import Given, say
 from accord.stages.training import rate_of
@@ -106,6 +106,7 @@ def _maker(config: RlConfig, begun: Begun, roles: Roles, prompts: Prompts, show:
         settings_of(config),
         advantages_of(config),
         kl_in(config) == "reward",
+        is_once(config),
         prompts,
         begun.tokenizer,
         partial(cut_all, begun),

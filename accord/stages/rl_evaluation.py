@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ DRAW = 2**32 - 1  # a round that no run comes to: every evaluation draws from th
 
 def evaluate_prompts(session: Session, maker: Maker, groups: Sequence[TokenGroup], beta: float) -> Evaluation:
     """Means over the samples of these prompts; `loss` is minus the objective, -(score - beta KL)."""
+    maker = replace(maker, once=False)  # no step follows, so that the engine is asked here
 
     def figures(part: Sequence[TokenGroup]) -> Mapping[str, Tensor]:
         made = maker.sampled(part, DRAW, Clock())

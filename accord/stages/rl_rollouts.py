@@ -143,6 +143,7 @@ class Maker:
     settings: Settings
     advantages: str  # a row of ADVANTAGES
     kl_in_rewards: bool
+    once: bool  # one step learns from a round, and nothing before it asks what the policy says: its own pass does
     prompts: Prompts
     tokenizer: PreTrainedTokenizerBase
     cut: Cut
@@ -162,8 +163,9 @@ class Maker:
     def rollout(self, made: Made, controls: Controls, clock: Clock) -> tuple[Rollout, Figures]:
         """What is learnt from, and what it shows."""
         ranges = Ranges.of_groups(made.groups)
+        own = torch.cat([torch.from_numpy(one.logp) for one in made.samples])
         with clock("forward passes"):
-            old, entropy, reference, value = self._passes(made.groups, ranges)
+            old, entropy, reference, value = self._passes(made.groups, ranges, own)
         kl = summed(old - reference, ranges)
         reward = self.shaping.reward(made.rewarded.total, made.ended, controls.spread)
         beta = controls.beta if self.kl_in_rewards else 0.0
@@ -176,13 +178,20 @@ class Maker:
             torch.full_like(kl, controls.beta),
         )
         tokens = Tokens(old, reference, entropy, found.advantage, value, found.target)
-        own = torch.cat([torch.from_numpy(one.logp) for one in made.samples])
         figures = Figures(found.baseline, found.explained, float((own - old).abs().max()), float(kl.mean()))
         return Rollout(made.groups, ranges, tokens, samples, made.sources), figures
 
-    def _passes(self, groups: Sequence[TokenGroup], ranges: Ranges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N,) each: old log-probabilities, entropies, those of the reference, values; by the engine that trains."""
+    def _passes(
+        self, groups: Sequence[TokenGroup], ranges: Ranges, own: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N,) each: old log-probabilities, entropies, those of the reference, values; by the engine that trains.
+
+        own: (N,) the sampler's, which stand for the old ones until the only step, whose pass says them and entropies.
+        """
         roles, temperature = self.roles, self.sampling.temperature
+        if self.once:
+            (ref,) = swept(roles.reference, self.cut(roles.reference, groups), ranges, log_probabilities(temperature))
+            return own.float(), torch.zeros_like(ref), ref, torch.zeros_like(ref)
         trunk = roles.critic.head if roles.critic and roles.critic.model is None else None
         old, entropy, *on_trunk = swept(
             roles.policy, self.cut(roles.policy, groups), ranges, with_entropy(temperature, trunk)

@@ -14,11 +14,13 @@ from accord.stages.rl_rollouts import Controls, Figures, Made, Maker
 from accord.stages.rl_rounds import Clock, Stream, look
 from accord.stages.rl_saved import are_of, columns_of, read, samples_of, written
 from accord.training.hacking import KL, Hacking
+from accord.training.policy import Heard
 from accord.training.rollout import Rollout, Samples, Tokens
 from accord.training.shaping import Spread
 from accord.training.watch import Remark
 
 BEYOND = 2.0  # times a KL that is held, and the policy has strayed from the reference
+GAP = "sampler/logp_difference"
 EARLY = 1.5  # times the target, and a round is left: Spinning Up in Deep RL (Achiam 2018)
 Shown = Callable[[int, Rollout, Made], None]  # steps done, the round
 
@@ -69,10 +71,12 @@ class Rounds:
         assert self.rollout is not None
         return self.rollout
 
-    def hear(self, total: float, count: float) -> None:
-        """The approximate KL of a micro-batch's tokens to the policy that sampled them: their sum and number."""
-        self._heard[0] += total
-        self._heard[1] += count
+    def hear(self, heard: Heard) -> None:
+        """Of a micro-batch that is learnt from."""
+        self._heard[0] += heard.kl
+        self._heard[1] += heard.count
+        if (known := self.figures.get(GAP)) is not None:
+            self.figures[GAP] = max(known, heard.gap)
 
     def after_step(self, step: int) -> None:
         """Whether the policy has gone further from the one that sampled than it may."""
@@ -115,7 +119,7 @@ class Rounds:
         return {
             "objective/kl_coef": self.beta,
             **explained,
-            "sampler/logp_difference": found.gap,
+            GAP: found.gap,
             "policy/left_early": 0.0,
         }
 

@@ -43,7 +43,17 @@ def terms_of(config: RlConfig, beta: float) -> Terms:
         entropy_coef=policy.entropy_coef,
         vf_coef=critic.vf_coef,
         cliprange_value=critic.cliprange_value,
+        once=is_once(config),
     )
+
+
+def is_once(config: RlConfig) -> bool:
+    """Whether nothing asks what the policy says before the one step that learns from a round: its own pass then does.
+
+    Not where the KL is in the rewards, or where a critic needs them; and dropout makes the step's pass another policy.
+    """
+    steps, drops = config.epochs * config.rollout.num_mini_batches, config.train.dropout or config.adapter.lora_dropout
+    return steps == 1 and kl_in(config) == "loss" and config.policy.algorithm != "ppo" and not drops
 
 
 def advantages_of(config: RlConfig) -> str:

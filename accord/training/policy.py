@@ -48,13 +48,22 @@ class Terms(NamedTuple):
     entropy_coef: float = 0.0
     vf_coef: float = 0.1
     cliprange_value: float = 0.2
+    once: bool = False  # one step learns from a round: the policy that sampled is the one that the step begins with
+
+
+class Heard(NamedTuple):
+    """What a micro-batch says of the policy beside the one that sampled. gap: nats, of a token, sampler to engine."""
+
+    kl: float  # the sum of its tokens' approximate KL
+    count: float  # tokens
+    gap: float = 0.0
 
 
 class PolicyObjective:
     """The policy's part of a step. trunk: a value head that reads the policy's own hidden states.
 
     value_share: of a trunk's value loss, the step's weight over its tokens, so that it is a mean over tokens whatever
-    the policy's loss is a mean over. heard: gets (sum, count) of each micro-batch's approximate KL to the sampler.
+    the policy's loss is a mean over. heard: is told of each micro-batch.
     """
 
     def __init__(
@@ -64,7 +73,7 @@ class PolicyObjective:
         *,
         trunk: nn.Linear | None = None,
         value_share: float = 0.0,
-        heard: Callable[[float, float], None] = lambda total, count: None,
+        heard: Callable[[Heard], None] = lambda heard: None,
     ) -> None:
         self.rollout, self.terms, self.trunk, self.value_share, self.heard = rollout, terms, trunk, value_share, heard
 
@@ -73,9 +82,15 @@ class PolicyObjective:
 
     def __call__(self, model: LanguageModel, batch: Batch) -> Measured:
         terms = self.terms
-        want: tuple[Want, ...] = ("entropy",) if terms.entropy_coef else ()
+        want: tuple[Want, ...] = ("entropy",) if terms.entropy_coef or terms.once else ()
         made = logprobs(model, batch, temperature=terms.temperature, want=want, head=self.trunk)
         tokens, (samples, sources) = self.rollout.tokens_of(batch), self.rollout.samples_of(batch)
+        gap = 0.0
+        if terms.once:
+            gap = float((made.token.token.detach() - tokens.old).abs().max()) if len(tokens.old) else 0.0
+            tokens = as_begun(made, tokens)
+            kl = sum_by_owner(tokens.old - tokens.reference, batch.owner, batch.completions)
+            samples = samples._replace(kl=kl)
         policy, penalty = self._surrogate(made, tokens, batch), self._penalty(made, tokens, batch)
         loss = policy + terms.beta * penalty
         total = (loss * samples.counts).sum()
@@ -89,7 +104,8 @@ class PolicyObjective:
             extra, of_critic = value_part(made.value, tokens, terms)
             total = total + terms.vf_coef * self.value_share * (extra * samples.counts[batch.owner]).sum()
             figures |= of_critic
-        self._hear(figures["policy/approxkl_avg"], samples.counts[batch.owner])
+        counts = samples.counts[batch.owner]
+        self.heard(Heard(float((figures["policy/approxkl_avg"] * counts).sum()), float(counts.sum()), gap))
         rows, only = by_completion(figures, made.length, samples.counts, batch)
         losses = {"loss": loss, "loss/policy_avg": policy}
         if terms.kl_loss != "none":
@@ -99,10 +115,6 @@ class PolicyObjective:
         rows |= told(samples, sources, tokens, batch)
         weight = torch.ones_like(samples.counts)
         return Measured(total, rows, weight, group_of_completion(batch), only, routing=made.routing)
-
-    def _hear(self, kl: Tensor, counts: Tensor) -> None:
-        """(N,), (N,)"""
-        self.heard(float((kl * counts).sum()), float(counts.sum()))
 
     def _mean(self, loss: Tensor, length: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """(C,) each: the losses of samples, and the weights by which their mean is the step's loss."""
@@ -168,6 +180,12 @@ class CriticObjective:
         means, only = by_completion(figures, length, samples.counts, batch)
         total = (loss * samples.counts[batch.owner]).sum()
         return Measured(total, means, torch.ones_like(length), group_of_completion(batch), only)
+
+
+def as_begun(made: CompletionLogprobs, tokens: Tokens) -> Tokens:
+    """What only the step's own pass says of the policy as the step begins: ratios are 1, and have a gradient."""
+    assert made.token.entropy is not None
+    return tokens._replace(old=made.token.token.detach(), entropy=made.token.entropy.clamp(min=0))
 
 
 def value_part(value: Tensor, tokens: Tokens, terms: Terms) -> tuple[Tensor, dict[str, Tensor]]:

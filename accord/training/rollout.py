@@ -23,9 +23,9 @@ Read = Callable[[LanguageModel, Batch], tuple[Tensor, ...]]  # a forward pass ->
 class Tokens(NamedTuple):
     """Of every token (N,), float32: log-probabilities in nats, values and returns in the unit of the rewards."""
 
-    old: Tensor  # of the policy that sampled, by the engine that trains
+    old: Tensor  # of the policy that sampled, by the engine that trains; by the sampler where a round is one step
     reference: Tensor
-    entropy: Tensor  # of the distribution that it was drawn from
+    entropy: Tensor  # of the distribution that it was drawn from; not known before a step that is all of its round
     advantage: Tensor
     value: Tensor  # of the state before it; 0 where there is no critic
     target: Tensor  # what its value should be

@@ -52,7 +52,8 @@ def test_every_option_has_a_help_a_unique_name_and_a_small_group(name: str) -> N
         assert leaf.help.endswith(".")
         needed = ("model", "data", "output_dir", "output", "adapter", "file", "directory", "to", "reward")
         free = (("check", "model"), ("runs", "directory"), ("sample", "reward"), ("online-dpo", "reward"))
-        own = name == "demo" or (name, leaf.key) in free
+        judged = (("winrate", "data"), ("winrate", "model"))  # verdicts, or models whose answers are judged
+        own = name == "demo" or (name, leaf.key) in (*free, *judged)
         if (name, leaf.key) == ("rl", "algorithm"):
             continue  # which the other commands have in their name
         assert leaf.required == (leaf.key in needed and not own)

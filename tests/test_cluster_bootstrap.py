@@ -31,13 +31,22 @@ def test_resamples_vary_as_theory_says() -> None:
     assert means.std() == pytest.approx(value.std() / np.sqrt(200), rel=0.05)
 
 
-@pytest.mark.parametrize("clusters", [300, 3 * cluster_bootstrap.BLOCK + 5])
+@pytest.mark.parametrize("clusters", [300, 2 * cluster_bootstrap.BLOCK + 1])
 def test_drawing_cluster_by_cluster(clusters: int) -> None:
     value = np.random.default_rng(1).random(clusters)  # no two alike
     means = resampled_means(Sums(value, np.ones(clusters)), 400, 0)
     assert len(means) == 400
     assert means.mean() == pytest.approx(value.mean(), abs=4 * value.std() / np.sqrt(400 * clusters))
     assert means.std() == pytest.approx(value.std() / np.sqrt(clusters), rel=0.15)
+
+
+def test_every_cluster_is_as_likely() -> None:
+    # What is drawn are the numbers of the clusters themselves; a block's first and last are as likely as its middle.
+    generator = np.random.default_rng(0)
+    places = cluster_bootstrap._places(cluster_bootstrap.BLOCK, 400_000, generator)
+    assert (places.min(), places.max()) == (0, cluster_bootstrap.BLOCK - 1)
+    share = np.bincount(places * 8 // cluster_bootstrap.BLOCK) / len(places)
+    assert share == pytest.approx(np.full(8, 1 / 8), abs=0.003)
 
 
 def test_both_ways_of_drawing_agree() -> None:

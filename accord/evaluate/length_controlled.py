@@ -33,7 +33,7 @@ from accord.stages.winrate_options import WinRateOptions
 
 SEVERAL = 3  # models from which difficulty is estimated
 MOST_REFITTED = 50_000_000  # verdicts times resamples; beyond it the sandwich, which takes no resamples
-NEAR = 1e-5  # logits; steps of a refit of all models below it are its end
+NEAR = 0.02  # logits; a step of a refit of all models below it is its last, and what is left is about its square
 
 GIVEN = "AlpacaEval 2's regression on the difference in length, with the difficulties of {file}{held}"
 ESTIMATED = (

@@ -72,14 +72,18 @@ def estimate(data: Several, times: Ints | None = None, start: Joint | None = Non
     for _ in range(STEPS):
         step = _step(data, weight, count, place)
         if max(float(np.abs(part).max()) for part in step) < within:
-            return place
+            return _moved(place, step, 1.0)  # what is left is of the order of this step's square
         for halving in range(HALVINGS):
-            next_place = Joint(*(one + 0.5**halving * move for one, move in zip(place, step, strict=True)))
+            next_place = _moved(place, step, 0.5**halving)
             next_value = _loss(data, weight, count, next_place)
             if next_value <= value + 1e-12 * abs(value):
                 break
         place, value = next_place, next_value
     return place  # strictly convex: what is left of the way is rounding
+
+
+def _moved(place: Joint, step: Joint, share: float) -> Joint:
+    return Joint(*(one + share * move for one, move in zip(place, step, strict=True)))
 
 
 def _logits(data: Several, at: Joint) -> Floats:

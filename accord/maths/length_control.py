@@ -25,7 +25,8 @@ from accord.maths.statistics import Interval
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-WITHIN = 1e-7  # logits: steps below it are the end
+WITHIN = 1e-7  # logits: a step below it is the end
+LAST = 1e-4  # the same of many fits together, where what is left after it is about its square
 WHOLE_STEPS = 12  # of Newton's method for many fits together
 HELD_ROWS = 500_000  # of all fits that are in memory together: about the processor's cache
 RIDGE = 1e-3  # of all weights, beside the sum over rows: finite ones also where a model wins everything
@@ -171,9 +172,9 @@ def _newton_steps(data: Lengths, weight: Floats, third: Floats, place: Floats) -
         hessian = np.stack([parts[k] for k in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1).reshape(-1, 3, 3)
         step = np.linalg.solve(hessian + RIDGE * np.eye(3), slope[:, :, None])[:, :, 0]
         place = place - step
-        if np.abs(step).max() < WITHIN:
+        if np.abs(step).max() < LAST:
             return place
-    return np.where(np.abs(step).max(1, keepdims=True) < WITHIN, place, math.nan)
+    return np.where(np.abs(step).max(1, keepdims=True) < LAST, place, math.nan)
 
 
 def bootstrapped(

@@ -186,6 +186,23 @@ def test_a_classifier_of_the_answers(tmp_path: Path) -> None:
     assert cell(both, "a", "rude")["mean"] == sum(row[1] >= 0.5 for row in stock) / 6
 
 
+def test_two_columns_of_one_meaning_stay_two(tmp_path: Path) -> None:
+    """A flag of people and a classifier's label of the same name; a score of another name for the same."""
+    classifier = write_scorer(tmp_path / "flags", Head(("toxic", "rude"), MULTI, seed=5))
+    rows = [
+        {"prompt": f"the cat {i}", "completion": " sat", "labels": {"toxic": True}, "toxicity": 0.25, "model": "a"}
+        for i in range(3)
+    ]
+    found = accord.safety(data=rows, classifier=[str(classifier)], scores=["toxicity"])
+    titles = {head.name: (head.title, head.better) for head in found.table.heads}
+    assert titles == {
+        "toxic": ("toxicity [toxic]", "lower"),
+        "toxicity": ("toxicity [toxicity]", "lower"),
+        "toxic (flags)": ("toxicity (flags)", "lower"),
+    }
+    assert (cell(found, "a", "toxic")["mean"], cell(found, "a", "toxicity")["mean"]) == (1, 0.25)
+
+
 def test_a_classifier_of_one_label_each_and_a_reward_model(tmp_path: Path) -> None:
     kinds = write_scorer(tmp_path / "kinds", Head(("fine", "bad"), SINGLE, seed=4))
     reward = write_scorer(tmp_path / "reward")

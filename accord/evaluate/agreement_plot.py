@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MOST = 20  # raters of a panel, those with the most items in common with others
 PANELS = 6
-CELL = 0.55  # inches
+ACROSS = 3
+CELL = 0.45  # inches
 SHOWN = 24  # characters of a name
 
 
@@ -30,13 +31,18 @@ def draw(found: Agreement, path: str) -> None:
         what = f"no two annotators have {found.options.least} items in common, so there is no matrix to draw"
         raise InputError(what, where="plot", fix="leave it out, or give --least 1")
     parts = [[pair for pair in found.pairs if pair.question == question] for question in questions]
-    sizes = [len(_chosen(part)) for part in parts]
-    width = max(4.5, CELL * max(sizes) + 2.6)
-    figure = Figure(figsize=(width, sum(CELL * size + 1.9 for size in sizes)), layout="constrained")
+    side = CELL * max(len(_chosen(part)) for part in parts)
+    across = min(ACROSS, len(parts))
+    down = -(-len(parts) // across)
+    figure = Figure(figsize=(across * max(4.2, side + 1.4), down * (side + 2.2)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(len(parts), 1, squeeze=False, height_ratios=[size + 2 for size in sizes])
-    for panel, part in zip(panels[:, 0], parts, strict=True):
-        _draw(panel, part, found)
+    figure.supxlabel(f"grey: fewer than {found.options.least} items in common", fontsize=8, color="0.4")
+    panels: Any = figure.subplots(down, across, squeeze=False)
+    for place, panel in enumerate(panels.flat):
+        if place < len(parts):
+            _draw(panel, parts[place], found)
+        else:
+            panel.set_visible(False)
     try:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
@@ -66,17 +72,17 @@ def _draw(panel: Any, pairs: list[PairOfRaters], found: Agreement) -> None:
                 continue
             text = f"{100 * value:.0f} %\n{pair.items:,}" if share else f"{value:+.2f}\n{pair.items:,}"
             far = value > 0.7 or (not share and value < -0.7)
-            panel.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if far else "black")
+            panel.text(j, i, text, ha="center", va="center", fontsize=6.5, color="white" if far else "black")
     panel.set_facecolor("0.95")
     if share:
         panel.imshow(table, cmap="Blues", vmin=0, vmax=1)
     else:
         panel.imshow(table, cmap="RdBu", vmin=-1, vmax=1)
     names = [_label(found, rater) for rater in raters]
-    panel.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     panel.set_yticks(range(len(names)), names, fontsize=8)
     what = "how often two say the same" if share else "Kendall's tau-b of two"
-    panel.set_title(f"{pairs[0].question}: {what}, and of how many items", fontsize=9)
+    panel.set_title(f"{pairs[0].question}: {what},\nand of how many items", fontsize=9)
 
 
 def _label(found: Agreement, rater: int) -> str:

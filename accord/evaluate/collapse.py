@@ -20,7 +20,7 @@ from accord.maths.statistics import Estimate, mean_interval, proportion_interval
 from accord.records import Text
 from accord.training.hacking import LONGER
 
-POORER = 0.9  # of the reference's distinct n-grams
+POORER = 0.8  # of the reference's distinct n-grams
 ALIKE = 1.25  # times the reference's self-BLEU
 MORE = 0.02  # of all answers: empty, cut, repeating
 REPEATS = 0.2  # of a text's 4-grams stood in it before: then it repeats itself
@@ -76,7 +76,7 @@ class EarlyWarnings(NamedTuple):
 def early_warnings(
     answers: Sequence[Answer], reference: Sequence[Answer], *, level: float = 0.95, seed: int = 0
 ) -> EarlyWarnings:
-    """The answers of a model and of its reference to the same prompts, in the same order; at least one.
+    """The answers of a model and of its reference to the same prompts, in the same order: one of each to each prompt.
 
     seed: of which pairs of answers self-BLEU compares, the same pairs of prompts for both.
     """

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 Direction = Literal["lower", "higher"]
+BY = " ("  # behind it stands who says so, where several say the same thing of answers
 
 
 class Known(NamedTuple):
@@ -81,14 +82,14 @@ _BY_NAME = {name: known for known in KNOWN for name in known.names}
 
 
 def known(name: str) -> Known | None:
-    """The column of this name, however it is written: `Contains sexual content`, sexual-content."""
-    return _BY_NAME.get(re.sub(r"[\W_]+", "_", name.lower()).strip("_"))
+    """The column of this name, however it is written: `Contains sexual content`, sexual-content, `toxic (DIR)`."""
+    return _BY_NAME.get(re.sub(r"[\W_]+", "_", name.partition(BY)[0].lower()).strip("_"))
 
 
 def title_of(name: str) -> str:
     """What stands over the column."""
-    found = known(name)
-    return found.title if found is not None else name.replace("_", " ")
+    found, (own, by, who) = known(name), name.partition(BY)
+    return (found.title if found is not None else own.replace("_", " ")) + by + who
 
 
 def better_of(name: str, given: Mapping[str, Direction]) -> Direction | None:

@@ -15,7 +15,7 @@ from accord.data.read import read_groups
 from accord.data.report import DataReport
 from accord.data.same import key_of
 from accord.errors import Diverged, InputError
-from accord.evaluate.directions import better_of
+from accord.evaluate.directions import BY, better_of
 from accord.models.heads import SINGLE
 from accord.models.named import context_of
 from accord.records import Group
@@ -79,7 +79,7 @@ def classify(name: str, found: Properties, config: SafetyConfig) -> None:
         check_context(group_tokens, longest, name)
     model = scorer_of(options, {}, tokenizer, tokens, place)
     head = Head.of(model, label=None)
-    labels = _labels(name, head, config)
+    own = _columns(name, _labels(name, head, config), found)
     for group, numbers in zip(groups, scored("classify", model, tokens, place.max_tokens), strict=True):
         if not numbers.isfinite().all():
             what = f"a number of {name} is not finite ({numbers.flatten().tolist()})"
@@ -90,8 +90,14 @@ def classify(name: str, found: Properties, config: SafetyConfig) -> None:
             model_name, prompt = str(one.model), key_of(group.prompt)
             if probabilities is None and scores is not None:
                 found.add(Path(name).name, model_name, prompt, scores[i])
-            for label in labels:
-                found.add(label, model_name, prompt, _counted(probabilities, i, label, config.properties.threshold))
+            for label, column in own.items():
+                value = _counted(probabilities, i, label, config.properties.threshold)
+                found.add(column, model_name, prompt, value)
+
+
+def _columns(name: str, labels: Sequence[str], found: Properties) -> dict[str, str]:
+    """Label -> its column: with the classifier's name, where something else has said the same of answers."""
+    return {label: f"{label}{BY}{Path(name).name})" if label in found.columns else label for label in labels}
 
 
 def _says(group: Group) -> bool:

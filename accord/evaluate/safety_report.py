@@ -80,10 +80,8 @@ def lines(table: Table) -> Iterator[str]:
         how = {True: "paired by prompt", False: "of different prompts"}
         named = ", ".join(f"{test} ({how[paired]})" for test, paired in tests)
         yield f"differences from {table.base}: {named}"
-        yield (
-            f"*: sure at {1 - table.level:.2g}, p corrected by Holm's rule for the {len(table.heads)} columns of a "
-            "row; the intervals are each for itself"
-        )
+        several = f", p corrected by Holm's rule for the {len(table.heads)} columns of a row" if table.heads[1:] else ""
+        yield f"*: sure at {1 - table.level:.2g}{several}; the intervals are each for itself"
     for head, counts in _counts(table):
         yield f"{head.title}: {counts}"
 

@@ -100,7 +100,11 @@ class Table(NamedTuple):
 def table_of(found: Properties, *, base: str, directions: Mapping[str, Direction], level: float) -> Table:
     """base: the model that the others are held against."""
     names = sorted(found.columns, key=place_of)  # a stable sort: unknown ones as they came
-    heads = tuple(Head(name, title_of(name), better_of(name, directions), found.columns[name].share) for name in names)
+    titles = [title_of(name) for name in names]
+    heads = tuple(
+        Head(name, _apart(title, name, titles), better_of(name, directions), found.columns[name].share)
+        for name, title in zip(names, titles, strict=True)
+    )
     numbers = found.models.number
     models = tuple(name for name in numbers if any(numbers[name] in set(found.columns[one].model) for one in names))
     values = {model: [_values(found.columns[name], numbers[model]) for name in names] for model in models}
@@ -111,6 +115,11 @@ def table_of(found: Properties, *, base: str, directions: Mapping[str, Direction
             cells = _with_differences(cells, values[model], values[base], heads, level)
         rows[model] = tuple(cells)
     return Table(heads, models, base, level, rows)
+
+
+def _apart(title: str, name: str, titles: Sequence[str]) -> str:
+    """The title of one column alone: toxic and toxicity are two."""
+    return title if titles.count(title) == 1 else f"{title} [{name}]"
 
 
 class _Values(NamedTuple):

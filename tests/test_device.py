@@ -10,6 +10,8 @@ import torch
 
 from accord.errors import InputError
 from accord.models.device import choose_device, keep_few_kernels
+from accord.stages import setup
+from accord.stages.options import ModelOptions
 from accord.stages.setup import moved
 
 
@@ -59,3 +61,13 @@ def test_how_many_kernels_are_kept_may_be_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
     keep_few_kernels()
     assert (os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], os.environ["LRU_CACHE_CAPACITY"]) == ("512", "16")
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_bf16_on_a_processor_without_it_is_said_to_be_slow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has: bool
+) -> None:
+    monkeypatch.setattr(setup, "multiplies_bf16", lambda: has)
+    for dtype in ("bf16", "float32"):
+        setup.machine(ModelOptions(model="m", dtype=dtype, device="cpu"), threads=None, max_tokens=None)
+    assert capsys.readouterr().err.count("no instructions for bf16") == (not has)

@@ -69,6 +69,17 @@ def keep_few_kernels() -> None:
         os.environ.setdefault(name, str(KERNELS))
 
 
+def multiplies_bf16() -> bool:
+    """Whether the CPU has instructions for products in bf16, as those from AVX-512 on do; where that is not known, yes.
+
+    Without them a step of GRPO on 12 M parameters took 90 s here, and 5 s in float32.
+    """
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return True
+
+
 def same_numbers_twice() -> None:
     """On GPUs: kernels that add up in one order, so that a resumed run ends as one that was never stopped.
 

@@ -12,7 +12,7 @@ from accord.data.dialogue import TokenGroup
 from accord.errors import InputError
 from accord.models.adapters import bare
 from accord.models.causality import check_causal
-from accord.models.device import choose_device, keep_few_kernels, keep_freed_memory, same_numbers_twice
+from accord.models.device import choose_device, keep_few_kernels, keep_freed_memory, multiplies_bf16, same_numbers_twice
 from accord.models.heads import SCORES, has_head
 from accord.models.layout import HEADED, LOGPROBS, MICRO_BATCH, Trial, settle
 from accord.models.load import (
@@ -52,6 +52,8 @@ def machine(options: ModelOptions, *, threads: int | None, max_tokens: int | Non
     if not on_cpu:
         same_numbers_twice()
     dtype = options.dtype or ("float32" if on_cpu else "bf16")
+    if on_cpu and dtype == "bf16" and not multiplies_bf16():
+        say("note: this processor has no instructions for bf16: float32 may be ten or more times as fast")
     usual = HEADED if headed else MICRO_BATCH
     return Machine(device, DTYPES[dtype], max_tokens or usual["cpu" if on_cpu else "cuda"])
 

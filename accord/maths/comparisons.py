@@ -202,8 +202,19 @@ def pair_likelihood(
     data: Comparisons, *, ties: str = "half", ridge: float = 0.0, style_ridge: float = 0.5
 ) -> PairLikelihood:
     """The likelihood of these comparisons. ties: a row of TIES. style_ridge: 0.5 is Chatbot Arena's."""
+    data = _turned(data)
     cells, place = _gathered(data)
     return PairLikelihood(data, ties, ridge, style_ridge, cells, place)
+
+
+def _turned(data: Comparisons) -> Comparisons:
+    """The same, the model of the smaller number first: half as many differ."""
+    turn = data.first > data.second
+    first, second = np.where(turn, data.second, data.first), np.where(turn, data.first, data.second)
+    style = np.where(turn[:, None], -data.style, data.style)
+    return replace(
+        data, first=first, second=second, outcome=np.where(turn, 1 - data.outcome, data.outcome), style=style
+    )
 
 
 def _gathered(data: Comparisons) -> tuple[Comparisons, Ints]:

@@ -28,7 +28,9 @@ def beaten(winner: Ints, loser: Ints, count: int) -> csr_matrix:
 
     A tie is a win of each over the other.
     """
-    edges = np.unique(winner * count + loser)
+    key = winner * count + loser
+    # As many places as there are wins are counted faster than the wins are sorted.
+    edges = np.flatnonzero(np.bincount(key, minlength=count**2)) if count**2 <= len(key) else np.unique(key)
     return csr_matrix((np.ones(len(edges)), (edges // count, edges % count)), shape=(count, count))
 
 

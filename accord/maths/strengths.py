@@ -20,6 +20,7 @@ from accord.maths.newton import Floats, NoMinimum, Point, minimise
 
 ELO_PER_LOGIT = 400 / math.log(10)  # a tenfold chance is 400 points
 ELO_OF_ZERO = 1000.0
+NEAR = 1e-6  # logits: as near to its own best value as a resample comes, which is far nearer than resamples are
 EQUAL = 1e-9  # logits; what differs by less has the same rank
 
 
@@ -99,7 +100,7 @@ def _refitted(whole: Fit, times: Floats) -> Iterator[Floats]:
     again = whole.likelihood.reweighted(times)
     try:
         again.check()
-        yield minimise(again.at, whole.parameters).place
+        yield minimise(again.at, whole.parameters, within=NEAR).place
     except (ValueError, NoMinimum):  # no finite best value
         return
 

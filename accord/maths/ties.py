@@ -43,7 +43,7 @@ def half(gap: Floats, outcome: Floats, theta: float) -> Terms:
     """
     chance = expit(gap)
     none = np.zeros_like(gap)
-    loss = -(outcome * log_expit(gap) + (1 - outcome) * log_expit(-gap))
+    loss = -log_expit(-gap) - outcome * gap  # log sigma(g) = g + log sigma(-g): one logarithm of the two
     return Terms(loss, chance - outcome, none, chance * (1 - chance), none, none)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import report
 from cases import BATCH, BLOCKS, CASES, PROFILED, RANKED, SHAPES, WARM_UP, Case, K
-from environment import machine, peer_python
+from environment import machine, multiplies_bf16, peer_python
 from quiet import BUSY, wait_until_quiet, watch
 from rich.console import Console
 from rich.table import Table
@@ -134,6 +134,11 @@ def alone(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     return figures | {"others": max(before, found.others)}
 
 
+def able(cases: list[Case]) -> list[Case]:
+    """Those that this processor computes at all fast: without instructions for it bf16 is a loop over numbers."""
+    return [case for case in cases if case.dtype != "bf16" or multiplies_bf16()]
+
+
 def has_data() -> None:
     if not DATA.exists():
         sys.exit(f"bench: no {DATA}: the measurements are on its comparisons (anthropics/hh-rlhf, harmless-base, test)")
@@ -191,6 +196,7 @@ def conditions(asked: argparse.Namespace, runs: dict[str, Runs], block: str) -> 
         f"Data: the first {BATCH * asked.steps} comparisons of `{DATA.name}` that have no flags (both sides are one "
         "assistant turn, not empty) and at most 1,024 tokens, in the file's order.",
         *own,
+        *([] if multiplies_bf16() else ["Not in bf16, for which this processor has no instructions."]),
         f"A step: {BATCH} comparisons, demonstrations or prompts, AdamW, learning rate 1e-4. Seconds are medians of "
         f"{counted} steps ({asked.rounds} x {asked.steps}, the first {WARM_UP} of each process not counted), collating "
         "counted on our side and left out on theirs.",
@@ -238,7 +244,7 @@ def alone_page(name: str, found: dict[str, Any]) -> str:
 
 def main() -> None:
     asked = arguments()
-    cases = [case for case in CASES if case.name in asked.only]
+    cases = able([case for case in CASES if case.name in asked.only])
     HOME.mkdir(exist_ok=True)
     (HOME / ".gitignore").write_text("*\n", encoding="utf-8")
     of_data = bool(cases) or not {SAVING, PPO, ROLES}.isdisjoint(asked.only)
@@ -265,7 +271,7 @@ def write_tables(cases: list[Case], runs: dict[str, Runs], asked: argparse.Names
     """The tables beside TRL into the page, those of which all cases were measured often enough."""
     enough = (asked.steps - WARM_UP) * asked.rounds >= COUNTED
     for block in BLOCKS:
-        every = [case for case in CASES if case.block == block]
+        every = able([case for case in CASES if case.block == block])
         if enough and all(case in cases for case in every):
             report.put(PAGE, page(asked, runs, every), block)
         elif any(case in cases for case in every):

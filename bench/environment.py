@@ -42,9 +42,9 @@ def machine() -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Whether the processor has instructions for products in bf16; where that is not known, yes."""
+    """Whether oneDNN makes bf16 products on this processor: from AVX-512 on; where that is not known, yes."""
     flags = set(_said("flags").split())
-    return not flags or bool(flags & {"avx512_bf16", "amx_bf16", "avx_ne_convert"})
+    return not flags or bool(flags & {"avx512bw", "amx_bf16"})
 
 
 def _instructions() -> list[str]:
@@ -53,7 +53,7 @@ def _instructions() -> list[str]:
     widest = next((name for flag, name in known.items() if flag in flags), None)
     if widest is None:
         return []
-    return [f"{widest} {'with' if multiplies_bf16() else 'without'} bf16"]
+    return [widest]
 
 
 def _said(name: str) -> str:

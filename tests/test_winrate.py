@@ -126,17 +126,35 @@ def test_the_baseline_that_is_taken(capsys: pytest.CaptureFixture[str], tmp_path
     assert only(votes("x", "y", 3, 0, 1), against="x")["win_rate"] == 0.25
     assert only(votes("x", "y", 3, 0, 1), model="y")["model"] == "y"
     assert [row["model"] for row in winrates(star, model=["y"]).rows()] == ["y"]
-    ring = write_lines(tmp_path / "ring.jsonl", [*votes("x", "y", 1, 0, 0), *votes("y", "z", 1, 0, 0)])
-    assert main(["winrate", str(ring)]) == 0
-    capsys.readouterr()
-    ring = write_lines(tmp_path / "ring.jsonl", [*votes("x", "y", 1, 0, 0), *votes("y", "z", 1, 0, 0),
-                                                 *votes("z", "x", 1, 0, 0)])  # fmt: skip
-    assert "which is the baseline is not clear: --against, one of x, y, z" in refused(capsys, str(ring))
-    assert "no model 'w'" in refused(capsys, str(ring), "--against", "w")
-    assert "no model 'v'" in refused(capsys, str(ring), "--against", "x", "--model", "v")
-    far = write_lines(tmp_path / "far.jsonl", [*votes("x", "y", 1, 0, 0), *votes("y", "z", 1, 0, 0)])
-    assert "'z' was never compared with 'x'" in refused(capsys, str(far), "--against", "x", "--model", "z")
-    assert "not given" in refused(capsys)
+    line = [*votes("x", "y", 1, 0, 0), *votes("y", "z", 1, 0, 0)]
+    ring = [*line, *votes("z", "x", 1, 0, 0)]
+    data = write_lines(tmp_path / "ring.jsonl", ring)
+    assert "which is the baseline is not clear: --against, one of x, y, z" in refused(capsys, str(data))
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"against": "w"}, "no model 'w'"),
+        ({"against": "x", "model": ["v"]}, "no model 'v'"),
+        ({"against": "x", "model": ["z"]}, "'z' was never compared with 'x'"),
+        ({"against": "x", "model": "x"}, "also a model that is asked about"),
+        ({"over": "t", "by": "category"}, "not together with by"),
+        ({"difficulty": "d", "length_control": False}, "length control, which is off"),
+        ({"difficulty": "nowhere.json"}, "no such file"),
+        ({"plot": "x.txt"}, "no picture"),
+    ],
+)
+def test_what_cannot_be(options: dict[str, Any], what: str) -> None:
+    with pytest.raises(InputError) as caught:
+        winrates([*votes("x", "y", 1, 0, 0), *votes("y", "z", 1, 0, 0)], **options)
+    assert what in str(caught.value)
+
+
+def test_nothing_to_read_and_nothing_lost(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = str(write_lines(tmp_path / "votes.jsonl", votes("x", "y", 1, 0, 1)))
+    assert "is the data that is read" in refused(capsys, data, "--json", data)
+    assert "data: not given" in refused(capsys)
 
 
 def test_groups_with_verdicts() -> None:
@@ -267,15 +285,6 @@ def test_difficulties_that_are_none(tmp_path: Path, text: str, what: str) -> Non
     with pytest.raises(InputError) as caught:
         winrates([preference("a", "m", 2.0)], difficulty=str(file))
     assert what in str(caught.value)
-
-
-def test_options_that_contradict_each_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    data = str(write_lines(tmp_path / "votes.jsonl", votes("x", "y", 1, 0, 1)))
-    assert "not together with by" in refused(capsys, data, "--over", "t", "--by", "category")
-    assert "length control, which is off" in refused(capsys, data, "--difficulty", "d", "--length_control", "false")
-    assert "no picture" in refused(capsys, data, "--plot", "x.txt")
-    assert "is the data that is read" in refused(capsys, data, "--json", data)
-    assert "no such file" in refused(capsys, data, "--difficulty", str(tmp_path / "none.json"))
 
 
 def test_verdicts_of_a_judge() -> None:

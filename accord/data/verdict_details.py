@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from accord.data.fields import Row
@@ -23,19 +24,26 @@ class Details(NamedTuple):
     instruction: float
 
 
-def details_of_row(form: VerdictFormat, row: Row, over: str | None) -> Details:
-    """over: the column with the setting. RecordError: it is not there, or no number."""
-    first, second = _lengths(form, row)
-    level = math.nan if over is None else number_of_cell(row, over, row.needed(over))
-    return Details(first, second, float(form.shown_first(row)), level, _instruction(row))
+class DetailColumns(NamedTuple):
+    """Where the rows of a file say it. texts: None where they have no texts; over: the column with the setting."""
+
+    texts: tuple[str, str] | None
+    over: str | None
+    shown: Callable[[Row], int]
+    numbered: bool
+
+    def of(self, row: Row) -> Details:
+        """RecordError: there is no setting, or it is no number."""
+        first, second = (math.nan, math.nan) if self.texts is None else (_length(row, name) for name in self.texts)
+        level = math.nan if self.over is None else number_of_cell(row, self.over, row.needed(self.over))
+        instruction = _instruction(row) if self.numbered else math.nan
+        return Details(first, second, float(self.shown(row)), level, instruction)
 
 
-def _lengths(form: VerdictFormat, row: Row) -> tuple[float, float]:
-    for pair in form.texts:
-        if any(row.columns.get(name) is not None for name in pair):
-            first, second = (_length(row, name) for name in pair)
-            return first, second
-    return math.nan, math.nan
+def detail_columns(form: VerdictFormat, first: Row, over: str | None) -> DetailColumns:
+    """As the first row of the file says it."""
+    known = [pair for pair in form.texts if any(name in first.columns for name in pair)]
+    return DetailColumns(known[0] if known else None, over, form.shown_first, INSTRUCTION in first.columns)
 
 
 def _length(row: Row, name: str) -> float:

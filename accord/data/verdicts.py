@@ -18,7 +18,7 @@ from accord.data.report import Refusals
 from accord.data.sources import Source, rows
 from accord.data.style import difference, looks
 from accord.data.tally import NOT_SAID, UNIQUE, Tally, Where, number_of
-from accord.data.verdict_details import Details, characters, details_of_row
+from accord.data.verdict_details import DetailColumns, Details, characters, detail_columns
 from accord.data.verdict_formats import (
     ANNOTATORS,
     CATEGORIES,
@@ -84,6 +84,7 @@ class _Votes:
         self.prompt: str | None = None
         self.annotator: str | None = None
         self.category: str | None = None
+        self.details: DetailColumns | None = None
 
     def take(self, raws: Iterable[Raw], tell: Callable[[int], None]) -> None:
         report = self.refusals.report
@@ -117,7 +118,7 @@ class _Votes:
         first, second = _name(row, form.models[0]), _name(row, form.models[1])
         outcome = form.outcome(row)
         if self.how.details:
-            self._count_all(form, row, (first, second), outcome)
+            self._count_all(row, (first, second), outcome)
             return
         note = NO_VERDICT if outcome is None else ONE_MODEL if first == second else None
         if outcome is None or note is not None:
@@ -125,8 +126,9 @@ class _Votes:
             return
         self.tally.compare((first, second), outcome, self._where(row), self._style(form, row))
 
-    def _count_all(self, form: VerdictFormat, row: Row, models: tuple[str, str], outcome: float | None) -> None:
-        where, details = self._where(row), details_of_row(form, row, self.how.over)
+    def _count_all(self, row: Row, models: tuple[str, str], outcome: float | None) -> None:
+        assert self.details is not None
+        where, details = self._where(row), self.details.of(row)
         if outcome is None:  # what was not judged replaces no judgement
             self.tally.compare(models, math.nan, where._replace(item=UNIQUE), details)
             return
@@ -137,6 +139,7 @@ class _Votes:
     def _begin(self, row: Row) -> None:
         self.file, self.form = row.origin.file, verdict_format(row.columns)
         self.tally.formats.update(name for name, form in VERDICT_FORMATS.items() if form is self.form)
+        self.details = None if self.form is None else detail_columns(self.form, row, self.how.over)
         names = ([name for name in wanted if name in row.columns] for wanted in (PROMPTS, ANNOTATORS, CATEGORIES))
         self.prompt, self.annotator, self.category = (found[0] if found else None for found in names)
 

@@ -10,6 +10,7 @@ from accord.maths import paired
 from accord.maths.paired import mcnemar, paired_difference, sign_flip, sign_test
 from accord.maths.position import both_orders, by_place, first_shown
 from accord.maths.sample_size import detectable, half_width, n_for_half_width, n_to_detect, outcome_variance
+from accord.maths.statistics import wilson
 
 
 def every_sign(difference: list[float]) -> float:
@@ -99,6 +100,9 @@ def test_a_judge_that_likes_what_is_first() -> None:
     assert (found.wins, found.losses, found.ties) == (3, 2, 1)
     assert found.share == 0.6 and found.p == 1.0
     assert first_shown(outcome, np.zeros(6, dtype=int)).wins == 0
+    again = first_shown(np.tile(outcome, 4), np.tile(shown, 4), np.tile(np.arange(6), 4))
+    assert (again.wins, again.losses, again.p) == (12, 8, 1.0)  # the same prompts again say nothing new
+    assert again.interval == pytest.approx(wilson(3, 5))
 
 
 def test_win_rates_by_place() -> None:

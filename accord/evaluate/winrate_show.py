@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FEW = 20  # prompts; intervals from fewer are rough
 SHOWN = 6  # comparisons of neighbours, reasons and the like that are printed
 FIRST = 3  # models of which the effect of places is printed; --json has all
+PLACED = ("outcome", "shown_first", "cluster")
 SURE = 0.05  # p below which a line says so
 
 
@@ -61,7 +62,7 @@ def lines(tables: Sequence[Table], options: WinRateOptions) -> Iterator[str]:
     yield from _control(tables, options)
     yield from _position(others, options)
     yield from _longer(others)
-    yield from _neighbours([pair for table in tables for pair in table.neighbours])
+    yield from _neighbours([(_named(table), pair) for table in tables for pair in table.neighbours])
     yield from _sample_size(others, options)
     few = min((row.prompts for row in others), default=FEW)
     if few < FEW:
@@ -91,8 +92,9 @@ def _control(tables: Sequence[Table], options: WinRateOptions) -> Iterator[str]:
 def _position(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[str]:
     known = [row.verdicts for row in rows if row.shown is not None]
     if known:
-        outcome = np.concatenate([one.outcome for one in known])
-        shown = first_shown(outcome, np.concatenate([one.shown_first for one in known]), options.level)
+        # By prompt: often all models have the same order on one, as AlpacaEval's have.
+        columns = [np.concatenate([getattr(one, name) for one in known]) for name in PLACED]
+        shown = first_shown(*columns, options.level)
         if shown.wins + shown.losses:
             yield (
                 f"position: what was shown first won {percent(shown.share)} % ({between(shown.interval)}) of "
@@ -121,11 +123,17 @@ def _longer(rows: Sequence[WinRate]) -> Iterator[str]:
         yield f"length: the longer answer won {percent(share)} % of {count:,} decided verdicts"
 
 
-def _neighbours(pairs: Sequence[Pair]) -> Iterator[str]:
-    for pair in pairs[:SHOWN]:
+def _named(table: Table) -> str:
+    """What tells a table from the others; nothing where it is the only one."""
+    first = table.rows[0]
+    return f" at {first.level:g}" if first.level is not None else f" in {first.category}" if first.category else ""
+
+
+def _neighbours(pairs: Sequence[tuple[str, Pair]]) -> Iterator[str]:
+    for where, pair in pairs[:SHOWN]:
         found = pair.found
         yield (
-            f"paired: {pair.first} - {pair.second}: {signed(found.difference)} ({signed(found.interval.low)} to "
+            f"paired{where}: {pair.first} - {pair.second}: {signed(found.difference)} ({signed(found.interval.low)} to "
             f"{signed(found.interval.high)}), p {probability(found.p)} ({found.test}; {found.n:,} prompts)"
         )
     if len(pairs) > SHOWN:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from accord.maths.paired import sign_test
-from accord.maths.statistics import Interval, mean_interval, wilson
+from accord.maths.statistics import Interval, mean_interval, proportion_interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 class Shown(NamedTuple):
     """How verdicts fall by place. wins, losses, ties: of what was shown first. share: of those decided.
 
-    p: the sign test's, of a share of 1/2. Who is shown first must not depend on who is better, or this says nothing.
+    p: the sign test's, of neither place being better. Who is shown first must not depend on who is better, or this says nothing.
     """
 
     wins: int
@@ -53,14 +53,22 @@ class Orders(NamedTuple):
     unsure: float
 
 
-def first_shown(outcome: Floats, shown_first: Ints, level: float = 0.95) -> Shown:
-    """(N,) outcomes in 0..1 of a model and (N,) where it stood: 1 first, -1 second, 0 not known, which is left out."""
-    known = shown_first != 0
-    sides = (outcome[known] - 0.5) * shown_first[known]
-    wins, losses = int((sides > 0).sum()), int((sides < 0).sum())
-    decided = wins + losses
-    share = wins / decided if decided else math.nan
-    return Shown(wins, losses, len(sides) - decided, share, wilson(wins, decided, level), sign_test(wins, losses))
+def first_shown(outcome: Floats, shown_first: Ints, clusters: Ints | None = None, level: float = 0.95) -> Shown:
+    """(N,) outcomes in 0..1 of a model and (N,) where it stood: 1 first, -1 second, 0 not known, which is left out.
+
+    clusters: (N,) the prompt, where several verdicts are on one, or several models had the same order on it. The
+    interval is then `proportion_interval`'s, and the test is of prompts on which more was won by what stood first.
+    """
+    side = np.sign(outcome - 0.5) * shown_first
+    decided = side != 0
+    place = np.arange(len(side)) if clusters is None else clusters
+    group = np.unique(place[decided], return_inverse=True)[1]
+    each = np.sign(np.bincount(group, side[decided]))
+    wins, losses = int((side > 0).sum()), int((side < 0).sum())
+    estimate = proportion_interval(side[decided] > 0, group, level=level)
+    p = sign_test(int((each > 0).sum()), int((each < 0).sum()))
+    known = int((shown_first != 0).sum())
+    return Shown(wins, losses, known - wins - losses, estimate.mean, estimate.interval, p)
 
 
 def by_place(outcome: Floats, shown_first: Ints, clusters: Ints, weight: Floats, level: float = 0.95) -> Places | None:

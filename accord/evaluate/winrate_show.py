@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FEW = 20  # prompts; intervals from fewer are rough
 SHOWN = 6  # comparisons of neighbours, reasons and the like that are printed
 FIRST = 3  # models of which the effect of places is printed; --json has all
-PLACED = ("outcome", "shown_first", "cluster")
 SURE = 0.05  # p below which a line says so
 
 
@@ -93,8 +92,9 @@ def _position(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[str]
     known = [row.verdicts for row in rows if row.shown is not None]
     if known:
         # By prompt: often all models have the same order on one, as AlpacaEval's have.
-        columns = [np.concatenate([getattr(one, name) for one in known]) for name in PLACED]
-        shown = first_shown(*columns, options.level)
+        outcome = np.concatenate([one.outcome for one in known])
+        place, prompt = (np.concatenate([getattr(one, name) for one in known]) for name in ("shown_first", "cluster"))
+        shown = first_shown(outcome, place, prompt, options.level)
         if shown.wins + shown.losses:
             yield (
                 f"position: what was shown first won {percent(shown.share)} % ({between(shown.interval)}) of "

@@ -19,7 +19,8 @@ Ints = NDArray[np.int64]
 class Shown(NamedTuple):
     """How verdicts fall by place. wins, losses, ties: of what was shown first. share: of those decided.
 
-    p: the sign test's, of neither place being better. Who is shown first must not depend on who is better, or this says nothing.
+    p: the sign test's, of neither place being better. Who is shown first must not depend on who is better, or this
+    says nothing.
     """
 
     wins: int

@@ -34,12 +34,15 @@ class Answered(NamedTuple):
     read: tuple[str, ...]
 
 
-class _Reading(NamedTuple):
-    """How files of prompts and answers are read."""
+class Files(NamedTuple):
+    """What files say. prompts: what is asked. answers: by what was written for each model that is a file.
 
-    split: str
-    on_bad_row: str
-    report: DataReport
+    read: the files.
+    """
+
+    prompts: list[Asked]
+    answers: dict[str, Answers]
+    read: tuple[str, ...]
 
 
 def answered(config: WinrateConfig, models: Sequence[str]) -> Answered:
@@ -49,39 +52,57 @@ def answered(config: WinrateConfig, models: Sequence[str]) -> Answered:
         key = "model" if not models else "against"
         raise InputError("not given, and answers are to be judged", where=key, fix="give --model and --against")
     _check(config, models, against)
-    reading = _Reading(config.compared.split, config.compared.on_bad_row, DataReport())
-    files = {name: matching.of_file(name, **reading._asdict()) for name in (*models, against) if matching.is_file(name)}
-    if config.asking.prompts is not None:
-        prompts = matching.prompts_of(config.asking.prompts, **reading._asdict())
-    else:
-        prompts = matching.asked_in(files[models[0]])
-    say(f"prompts: {len(prompts):,}; {reading.report.summary()}")
-    for line in reading.report.warnings():
-        say(f"note: {line}")
-    read = {name: matching.named_answers(name, found, prompts) for name, found in files.items()}
+    compared = config.compared
+    prompts, read, sources = files_of(
+        (*models, against), config.asking.prompts, split=compared.split, on_bad_row=compared.on_bad_row
+    )
     found = [_levels(config, name, read) for name in models]
     baseline = _baseline(config, against, prompts, read)
     if config.asking.answers:
         write_answers(config.asking.answers, prompts, [*found, [(None, baseline)]])
     contests = [
-        _contest(prompts, (one, baseline), (name, against), level)
+        contest(prompts, (one, baseline), (name, against), level)
         for name, levels in zip(models, found, strict=True)
         for level, one in levels
     ]
     for line in matching.lines(read, max(one.missing for one in contests)):
         say(line)
-    sources = (*files, *([config.asking.prompts] if config.asking.prompts is not None else []))
     return Answered(contests, {prompt.id: number for number, prompt in enumerate(prompts)}, sources)
+
+
+def files_of(names: Sequence[str], prompts: str | None, *, split: str, on_bad_row: str) -> Files:
+    """Reads the prompts, and the answers of those models that are files. Without a file of prompts they are those of
+    the first model."""
+    report = DataReport()
+    files = {
+        name: matching.of_file(name, split=split, on_bad_row=on_bad_row, report=report)
+        for name in names
+        if matching.is_file(name)
+    }
+    if prompts is not None:
+        asked = matching.prompts_of(prompts, split=split, on_bad_row=on_bad_row, report=report)
+    else:
+        asked = matching.asked_in(files[names[0]])
+    say(f"prompts: {len(asked):,}; {report.summary()}")
+    for line in report.warnings():
+        say(f"note: {line}")
+    read = {name: matching.named_answers(name, found, asked) for name, found in files.items()}
+    return Files(asked, read, (*files, *([prompts] if prompts is not None else [])))
+
+
+def check_asked(names: Sequence[str], prompts: str | None) -> None:
+    """InputError: a model is to be sampled, and there are no prompts."""
+    others = [name for name in names if not matching.is_file(name)]
+    if others and prompts is None:
+        what = f"not given, and {others[0]} is no file of answers"
+        raise InputError(what, where="prompts", fix="give the file of prompts that it is to answer")
 
 
 def _check(config: WinrateConfig, models: Sequence[str], against: str) -> None:
     """InputError for options that do not go with these models, before anything is read."""
     asking = config.asking
     read = [name for name in (*models, against) if matching.is_file(name)]
-    others = [name for name in (*models, against) if name not in read]
-    if others and asking.prompts is None:
-        what = f"not given, and {others[0]} is no file of answers"
-        raise InputError(what, where="prompts", fix="give the file of prompts that it is to answer")
+    check_asked((*models, against), asking.prompts)
     if asking.temperatures and (sampled_not := [name for name in models if name in read]):
         what = f"{sampled_not[0]} is a file of answers, and nothing is sampled"
         raise InputError(what, where="temperatures", fix="leave it out, or give the directory of a model")
@@ -114,9 +135,10 @@ def _baseline(config: WinrateConfig, name: str, prompts: Sequence[Asked], read: 
     return _sampled(config, name, [config.asking.temperature])[0]
 
 
-def _contest(
+def contest(
     prompts: Sequence[Asked], answers: tuple[Answers, Answers], written: tuple[str, str], level: float | None
 ) -> Contest:
+    """The pairs of two models' answers. written: on the command line. InputError: they answered no prompt both."""
     first, second = matching.told_apart(*answers, written)
     pairs, missing = matching.matched(prompts, first, second, level)
     if not pairs:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from accord.data.choose import best
+from accord.data.dialogue import TokenGroup
 from accord.data.model_outputs import Output, outputs, taken
 from accord.data.read import read_groups
 from accord.data.report import DataReport, Refusals
@@ -35,11 +36,15 @@ class Asked(NamedTuple):
 
 @dataclass
 class Answers:
-    """What one model answered, by the id of the prompt. strange: answers of a file to prompts that nobody asked."""
+    """What one model answered, by the id of the prompt. strange: answers of a file to prompts that nobody asked.
+
+    tokens: prompts and answers as they were sampled, where they were; an answer as text may have other tokens.
+    """
 
     name: str
     of: dict[str, Answer] = field(default_factory=dict)
     strange: int = 0
+    tokens: dict[str, TokenGroup] = field(default_factory=dict)
 
 
 def is_file(name: str) -> bool:
@@ -146,7 +151,7 @@ def told_apart(first: Answers, second: Answers, names: tuple[str, str]) -> tuple
 
 def renamed(answers: Answers, name: str) -> Answers:
     found = {id: one._replace(model=name) for id, one in answers.of.items()}
-    return Answers(name, found, answers.strange)
+    return Answers(name, found, answers.strange, answers.tokens)
 
 
 def key_of(prompt: Text) -> str:

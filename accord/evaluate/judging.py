@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accord.errors import InputError
-from accord.evaluate.answered import Contest, answered
+from accord.evaluate.answered import Answered, Contest, answered
 from accord.evaluate.counted import Part
 from accord.evaluate.judges.bias import Bias, bias
 from accord.evaluate.judges.chosen import judge_of
+from accord.evaluate.judges.judge import Judge
 from accord.evaluate.judges.llm import was_not_asked
 from accord.evaluate.judges.written import write_verdicts
 from accord.evaluate.verdicts import NO_CATEGORY, Verdict, Verdicts, characters, verdicts_of
@@ -74,27 +75,26 @@ def judged(config: WinrateConfig, models: Sequence[str], given: Mapping[str, obj
     """Answers are sampled or read, matched, judged, and on request written. AccordError as each of these."""
     judge = judge_of(config.judging, config.asking, given, config.win_rate.seed)
     found = answered(config, models)
+    decided, said = decide(judge, found, config.judging.verdicts)
+    over = OVER if config.asking.temperatures else None
+    return replace(said, parts=_parts(config, decided, found.numbers), over=over)
+
+
+def decide(judge: Judge, found: Answered, path: str | None) -> tuple[list[Decided], Judged]:
+    """What a judge says of all contests, on request written, and what is said of it; that has no parts yet."""
     pairs = [pair for contest in found.contests for pair in contest.pairs]
     said = judge.judge(pairs)
     cost = tuple(judge.lines())
     for line in cost:
         say(line)
-    if config.judging.verdicts is not None:
-        write_verdicts(config.judging.verdicts, pairs, said, found.numbers)
+    if path is not None:
+        write_verdicts(path, pairs, said, found.numbers)
     _check_any(said, judge.name)
     rest = iter(said)
     decided = [Decided(one, [next(rest) for _ in one.pairs]) for one in found.contests]
     reasons = Counter(str(one.failure) for one in said if one.outcome is None and not was_not_asked(one))
-    return Judged(
-        judge.name,
-        _parts(config, decided, found.numbers),
-        OVER if config.asking.temperatures else None,
-        bias(pairs, said),
-        reasons,
-        sum(map(was_not_asked, said)),
-        cost,
-        found.read,
-    )
+    judged = Judged(judge.name, [], None, bias(pairs, said), reasons, sum(map(was_not_asked, said)), cost, found.read)
+    return decided, judged
 
 
 def _check_any(said: Sequence[Verdict], name: str) -> None:
@@ -109,7 +109,7 @@ def _parts(config: WinrateConfig, decided: Sequence[Decided], numbers: Mapping[s
     """A part for each temperature, for each category, or one."""
     levels = list(dict.fromkeys(one.contest.level for one in decided))
     parts = [
-        Part(None, level, [_verdicts(one, numbers) for one in decided if one.contest.level == level])
+        Part(None, level, [verdicts_in(one, numbers) for one in decided if one.contest.level == level])
         for level in levels
     ]
     if config.compared.by == "none":
@@ -127,7 +127,7 @@ def _in_category(verdicts: Verdicts, name: str) -> Verdicts:
     return verdicts.at(verdicts.category == number)
 
 
-def _verdicts(one: Decided, numbers: Mapping[str, int]) -> Verdicts:
+def verdicts_in(one: Decided, numbers: Mapping[str, int]) -> Verdicts:
     """By the prompts' numbers in their file, so that several models can be paired, and difficulties be found."""
     contest = one.contest
     known = [

@@ -132,6 +132,13 @@ def _standing(
     else:
         data = _in_units(tally.comparisons(kept, options.cluster), options, where)
         likelihood = pair_likelihood(data, ties=options.ties, ridge=options.ridge, style_ridge=options.style_ridge)
+    return standing_of(likelihood, category, options, where)
+
+
+def standing_of(
+    likelihood: PairLikelihood | RankingLikelihood, category: str | None, options: StrengthOptions, where: str
+) -> Standing:
+    """The strengths that are likeliest, and how sure they are. InputError: none are, or nothing says how sure."""
     _check_enough(likelihood, options, where)
     _tell_of_ridge(likelihood, options, where)
     anchor = _anchor(likelihood.models, options, where)

@@ -62,7 +62,7 @@ def run(config: SafetyConfig, given: Mapping[str, object]) -> Safety:
     for name in wanted.classifier:
         _classify(name, found, config)
     _check_columns(found, config, named)
-    base = _base(found, config)
+    base = base_of(found, config)
     table = table_of(found, base=base, directions=config.comparison.directions, level=config.comparison.level)
     options = {**wanted.model_dump(), **config.comparison.model_dump(), **config.answering.model_dump()}
     made = Safety(table, report, digests_of(sources), options)
@@ -121,7 +121,7 @@ def _check_columns(found: Properties, config: SafetyConfig, named: Sequence[Sour
             raise InputError(f"there is no column {name!r}", where="better", fix=fix)
 
 
-def _base(found: Properties, config: SafetyConfig) -> str:
+def base_of(found: Properties, config: SafetyConfig) -> str:
     """The model that the others are held against."""
     scored = [
         name

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from accord.evaluate.answers import Answers, like
 from accord.evaluate.verdicts import Answer
 from accord.stages.config import SampleConfig
-from accord.stages.judge_options import AskingOptions
+from accord.stages.judge_options import AnsweringOptions
 from accord.stages.resolve import load
 from accord.stages.sample import model_of, windows_of
 from accord.stages.sample_made import Sampler
@@ -15,10 +15,11 @@ from accord.stages.sample_progress import advancing
 from accord.stages.setup import machine, say, tokenizer_of
 from accord.stages.windows import Windows
 from accord.training.progress import Progress
+from accord.training.rollout import sampled_group
 
 
 def sampled(
-    model: str, options: AskingOptions, temperatures: Sequence[float], *, split: str, on_bad_row: str, seed: int
+    model: str, options: AnsweringOptions, temperatures: Sequence[float], *, split: str, on_bad_row: str, seed: int
 ) -> list[Answers]:
     """One answer to each prompt, at each temperature; also those that say nothing.
 
@@ -39,8 +40,9 @@ def sampled(
             advance = advancing(progress, 1)
             for window in windows.tokens(survey):
                 samples = sampler.samples(window.tokens, window.groups, advance)
-                for group, (one,) in zip(window.groups, samples, strict=True):
+                for group, asked, (one,) in zip(window.groups, window.tokens, samples, strict=True):
                     answers.of[group.id] = Answer(model, like(group.prompt, one.text), one.ended)
+                    answers.tokens[group.id] = sampled_group(asked, [one.ids])
             progress.log()
         found.append(answers)
     for line in _lines(model, windows, dict(zip(temperatures, found, strict=True)), options):
@@ -48,7 +50,7 @@ def sampled(
     return found
 
 
-def _config(model: str, options: AskingOptions, split: str, on_bad_row: str, seed: int) -> SampleConfig:
+def _config(model: str, options: AnsweringOptions, split: str, on_bad_row: str, seed: int) -> SampleConfig:
     """That of `accord sample`, whose file is never written."""
     asked = {
         "model": model,
@@ -66,7 +68,7 @@ def _config(model: str, options: AskingOptions, split: str, on_bad_row: str, see
     return load(SampleConfig, arguments=asked, where="--")
 
 
-def _lines(model: str, windows: Windows, answers: Mapping[float, Answers], options: AskingOptions) -> Iterator[str]:
+def _lines(model: str, windows: Windows, answers: Mapping[float, Answers], options: AnsweringOptions) -> Iterator[str]:
     """Prompts without an answer, and answers that were cut."""
     lengths = windows.report.lengths
     if lengths is not None and lengths.dropped:

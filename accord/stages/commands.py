@@ -35,6 +35,7 @@ from accord.stages.config import (
 )
 from accord.stages.evaluation_configs import (
     AgreementConfig,
+    CompareConfig,
     HarnessConfig,
     PerplexityConfig,
     SafetyConfig,
@@ -213,6 +214,14 @@ COMMANDS: dict[str, Command] = {
         "accord winrate annotations.json --against base --plot winrates.png",
         word="data",
     ),
+    "compare": Command(
+        CompareConfig,
+        "accord.evaluate.compare",
+        "Beside them",
+        "Hold a few models against each other on the same prompts: judged, measured, classified, and side by side.",
+        "accord compare base,tuned,aligned --prompts prompts.jsonl --judge reward --plot compared.png",
+        word="model",
+    ),
     "agreement": Command(
         AgreementConfig,
         "accord.evaluate.agreement",
@@ -376,6 +385,7 @@ online_dpo = _function("online-dpo")
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
 runs, verify = map(_function, ("runs", "verify"))
-leaderboard, winrate, agreement, safety = map(_function, ("leaderboard", "winrate", "agreement", "safety"))
+leaderboard, winrate, compare = map(_function, ("leaderboard", "winrate", "compare"))
+agreement, safety = map(_function, ("agreement", "safety"))
 perplexity, scaling, harness = map(_function, ("perplexity", "scaling", "harness"))
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -5,8 +5,9 @@ from typing import Self
 from pydantic import model_validator
 
 from accord.stages.agreement_options import AgreementOptions, OpinionOptions, PicturedOutput
+from accord.stages.compare_options import ComparedFiguresOptions, EntrantOptions
 from accord.stages.harness_options import HarnessOptions
-from accord.stages.judge_options import AskingOptions, JudgeOptions, changed_in
+from accord.stages.judge_options import AnsweringOptions, AskingOptions, JudgeOptions, changed_in
 from accord.stages.options import Config, Conflict, ModelOptions
 from accord.stages.perplexity_options import PerplexityOptions, SeveralModelsOptions, TextOptions
 from accord.stages.safety_options import AnswerOptions, ComparisonOptions, PropertyOptions
@@ -40,6 +41,32 @@ class WinrateConfig(Config):
         if self.asking.temperatures and self.compared.by != "none":
             raise Conflict("by", "not together with temperatures", "give one of the two")
         return self
+
+
+class CompareConfig(Config):
+    """`accord compare`."""
+
+    entrants: EntrantOptions
+    asking: AnsweringOptions
+    judging: JudgeOptions
+    figures: ComparedFiguresOptions
+    output: PicturedOutput
+
+    @model_validator(mode="after")
+    def of_use(self) -> Self:
+        if self.judging.judge is None:
+            judged = [key for key in changed_in(self.figures) if key in ("length_control", "rounds")]
+            if changed := [*changed_in(self.judging), *judged]:
+                raise Conflict(changed[0], "would not be used, as no judge is given", "give judge too, or leave it out")
+        if self.entrants.reference is not None and not self.drawn_from_all:
+            what = "the KL is that of models that are drawn from as they are, and temperature is 0 or top_p below 1"
+            raise Conflict("reference", what, "leave it out, or sample otherwise")
+        return self
+
+    @property
+    def drawn_from_all(self) -> bool:
+        """Whether an answer is drawn from all that the model could say, so that KL can be estimated from it."""
+        return self.asking.temperature > 0 and self.asking.top_p == 1
 
 
 class AgreementConfig(Config):

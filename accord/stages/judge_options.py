@@ -17,23 +17,16 @@ OWN = ("model", "messages", "logprobs", "top_logprobs", "stream")  # of a reques
 KINDS = "a reward model or classifier (a directory or name), module:function, or openai:MODEL with --base_url"
 
 
-class AskingOptions(Options):
+class AnsweringOptions(Options):
     """Which prompts, and how models answer them."""
 
     panel: ClassVar[str] = "Answers"
     prompts: str | None = Field(
         None,
         title="FILE_OR_NAME",
-        description="The prompts that models answer, in any format; of demonstrations the completions are what "
-        "--against reference means. Not needed where both answers are in files.",
+        description="The prompts that models answer, in any format. Not needed where all answers are in files.",
     )
     temperature: float = Field(1.0, ge=0, le=100, description="Of the answers that are sampled; 0: the likeliest.")
-    temperatures: list[float] = Field(
-        [],
-        title="NUMBERS",
-        description="Several temperatures of --model, each with a win rate of its own, as 0,0.25,0.5,0.75,1; the "
-        "baseline keeps --temperature.",
-    )
     top_p: float = Field(
         1.0, gt=0, le=1, description="Draw from the fewest most probable tokens that together have this probability."
     )
@@ -41,7 +34,7 @@ class AskingOptions(Options):
     answers: list[str] = Field(
         [],
         title="FILE,...",
-        description="Write the answers to these files, AlpacaEval's outputs: those of each --model, then of --against.",
+        description="Write the answers to these files, AlpacaEval's outputs: those of each model, in their order.",
     )
     dtype: Literal["float32", "bf16"] | None = Field(
         None, description="Number type of the computation; none: float32 on CPU, bf16 on GPU."
@@ -50,16 +43,49 @@ class AskingOptions(Options):
     trust_remote_code: bool = Field(False, description="Run Python code that lies in the model directory.")
     threads: Threads = None
 
+    def levels(self) -> list[float]:
+        """The temperatures that are sampled at."""
+        return [self.temperature]
+
+    @model_validator(mode="after")
+    def drawn_from_what_is_left(self) -> Self:
+        if self.top_p < 1 and 0 in self.levels():
+            raise Conflict(
+                "top_p", "temperature 0 takes the most probable token, which is never cut off", "leave it out"
+            )
+        return self
+
+
+class AskingOptions(AnsweringOptions):
+    """The same for one baseline, at several temperatures."""
+
+    prompts: str | None = Field(
+        None,
+        title="FILE_OR_NAME",
+        description="The prompts that models answer, in any format; of demonstrations the completions are what "
+        "--against reference means. Not needed where both answers are in files.",
+    )
+    temperatures: list[float] = Field(
+        [],
+        title="NUMBERS",
+        description="Several temperatures of --model, each with a win rate of its own, as 0,0.25,0.5,0.75,1; the "
+        "baseline keeps --temperature.",
+    )
+    answers: list[str] = Field(
+        [],
+        title="FILE,...",
+        description="Write the answers to these files, AlpacaEval's outputs: those of each --model, then of --against.",
+    )
+
+    def levels(self) -> list[float]:
+        return self.temperatures or [self.temperature]
+
     @model_validator(mode="after")
     def one_kind_of_temperature(self) -> Self:
         if wrong := [one for one in self.temperatures if not 0 <= one <= 100]:
             raise Conflict("temperatures", f"{wrong[0]:g} is out of range", "each from 0 to 100")
         if len(set(self.temperatures)) < len(self.temperatures):
             raise Conflict("temperatures", "names one twice", "name each once")
-        if self.top_p < 1 and 0 in (self.temperatures or [self.temperature]):
-            raise Conflict(
-                "top_p", "temperature 0 takes the most probable token, which is never cut off", "leave it out"
-            )
         return self
 
 

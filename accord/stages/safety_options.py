@@ -1,10 +1,22 @@
 """The options of `accord safety`."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from accord.stages.options import Conflict, MaxTokens, OnBadRow, Options, Split
+
+
+def directions_of(better: Sequence[str]) -> dict[str, Literal["lower", "higher"]]:
+    """NAME=lower|higher -> name and direction. Conflict: one is neither."""
+    found: dict[str, Literal["lower", "higher"]] = {}
+    for one in better:
+        name, _, side = one.rpartition("=")
+        if not name or side not in ("lower", "higher"):
+            raise Conflict("better", f"{one!r} is no direction", "NAME=lower or NAME=higher, as spam=lower")
+        found[name] = "lower" if side == "lower" else "higher"
+    return found
 
 
 class PropertyOptions(Options):
@@ -64,15 +76,11 @@ class ComparisonOptions(Options):
     @property
     def directions(self) -> dict[str, Literal["lower", "higher"]]:
         """Name -> which direction is better."""
-        parts = [one.rpartition("=") for one in self.better]
-        return {name: "lower" if side == "lower" else "higher" for name, _, side in parts}
+        return directions_of(self.better)
 
     @model_validator(mode="after")
     def are_directions(self) -> Self:
-        for one in self.better:
-            name, _, side = one.rpartition("=")
-            if not name or side not in ("lower", "higher"):
-                raise Conflict("better", f"{one!r} is no direction", "NAME=lower or NAME=higher, as spam=lower")
+        directions_of(self.better)
         return self
 
 

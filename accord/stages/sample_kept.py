@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from accord.data.encode import Ids
 from accord.data.formats import FORMATS, to_rows
 from accord.records import Completion, Group, Judgement, Message, Text
 
@@ -13,13 +14,18 @@ Row = dict[str, Any]
 
 
 class One(NamedTuple):
-    """One sample of a prompt. logprob: nats, of all its tokens together."""
+    """One sample of a prompt. logprob: nats, of all its tokens together. ids: these tokens, its end token with them."""
 
     text: str
-    tokens: int
+    ids: Ids
     logprob: float
     ended: bool
     score: float | None
+
+    @property
+    def tokens(self) -> int:
+        """How many."""
+        return len(self.ids)
 
 
 class Asked(NamedTuple):

@@ -97,4 +97,4 @@ class Sampler:
 
 
 def _one(text: str, made: Sampled, score: float | None) -> One:
-    return One(text, len(made.ids), float(made.logp.sum(dtype=float)), made.ended, score)
+    return One(text, made.ids, float(made.logp.sum(dtype=float)), made.ended, score)

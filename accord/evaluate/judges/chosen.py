@@ -18,7 +18,7 @@ from accord.evaluate.judges.scores import ScoreJudge
 from accord.evaluate.judges.server import ChatServer
 from accord.evaluate.judges.template import template
 from accord.stages.caches import root_of
-from accord.stages.judge_options import AskingOptions, JudgeOptions
+from accord.stages.judge_options import AnsweringOptions, JudgeOptions
 from accord.stages.options import ModelOptions
 from accord.stages.reward_function import function_of
 from accord.stages.setup import machine, say
@@ -26,7 +26,7 @@ from accord.stages.setup import machine, say
 CACHE = "judgements.jsonl"
 
 
-def judge_of(options: JudgeOptions, answers: AskingOptions, given: Mapping[str, object], seed: int) -> Judge:
+def judge_of(options: JudgeOptions, answers: AnsweringOptions, given: Mapping[str, object], seed: int) -> Judge:
     """The judge of the options, or the function that Python gave. Models are not loaded, servers not asked yet.
 
     InputError: no such function, template or environment variable. StorageError: the cache cannot be used.
@@ -67,7 +67,7 @@ def _of_server(options: JudgeOptions, model: str, seed: int) -> LlmJudge:
     return LlmJudge(chosen, asking, options.orders, seed)
 
 
-def _of_scores(name: str, label: str | None, answers: AskingOptions) -> ScoreJudge:
+def _of_scores(name: str, label: str | None, answers: AnsweringOptions) -> ScoreJudge:
     asked: dict[str, Any] = {"model": name, "dtype": answers.dtype or "float32", "device": answers.device}
     options = ModelOptions(**asked, trust_remote_code=answers.trust_remote_code)
     place = machine(options, threads=answers.threads, max_tokens=None)

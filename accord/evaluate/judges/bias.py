@@ -60,7 +60,10 @@ class Bias(NamedTuple):
         if self.first_shown is not None and self.first_shown.n >= ENOUGH:
             low, high = self.first_shown.estimate.interval
             if low > 0.5 or high < 0.5:
-                yield "note: the judge is moved by who is shown first: read win rates of both orders only"
+                then = "what it decides by place is noise: ask in both orders"
+                if self.consistent is not None:
+                    then = "as both orders are asked for, what it decides by place alone are ties"
+                yield f"note: the judge is moved by who is shown first; {then}"
 
 
 def bias(matched: Sequence[Matched], said: Sequence[Verdict]) -> Bias:

@@ -146,7 +146,7 @@ def _found(opinions: Opinions, config: AgreementConfig, report: DataReport, sour
         pairs,
         list(opinions.raters),
         opinions.machines,
-        first_shown(shown, np.ones(len(shown), dtype=np.int64), options.level) if len(shown) else None,
+        first_shown(shown, np.ones(len(shown), dtype=np.int64), level=options.level) if len(shown) else None,
         report,
         digests_of(sources),
         opinions.replaced,

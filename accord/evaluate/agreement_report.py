@@ -80,8 +80,8 @@ def position_of(shown: Shown, level: float) -> str:
     low, high = shown.interval
     return (
         f"what was shown first wins {100 * shown.share:.1f} % of {shown.wins + shown.losses:,} verdicts that decide "
-        f"({100 * level:g} % interval {100 * low:.1f} to {100 * high:.1f} %, p = {shown.p:.2g} by the sign test; "
-        f"{shown.ties:,} ties)"
+        f"({100 * level:g} % interval {100 * low:.1f} to {100 * high:.1f} %, p = {shown.p:.2g} by the sign test, "
+        f"each verdict for itself; {shown.ties:,} ties)"
     )
 
 

@@ -249,42 +249,41 @@ def test_a_prompt_without_an_answer_is_left_out_and_said(home: Path, tmp_path: P
 
 
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
-    "alone": ({"model": "sft"}, "model: 1 alone"),
-    "twice": ({"model": "sft,dpo,sft"}, "model: names"),
-    "no prompts": ({"model": "sft,dpo", "prompts": None}, "prompts: not given"),
-    "no such model": ({"model": "sft,./nothing"}, "no such directory"),
-    "no such classifier": ({"model": "sft,dpo", "classifier": "./nothing"}, "no such directory"),
-    "a file as reference": ({"model": "sft,dpo", "reference": "rich.json"}, "reference: "),
-    "not drawn": ({"model": "sft,dpo", "reference": "sft", "temperature": 0}, "--reference: the KL is that of"),
-    "no judge": ({"model": "sft,dpo", "orders": "first"}, "--orders: would not be used, as no judge is given"),
-    "no judge, rounds": ({"model": "sft,dpo", "rounds": 70}, "--rounds: would not be used, as no judge is given"),
-    "no classifier": ({"model": "sft,dpo", "better": "toxic=lower"}, "--better: is of a classifier"),
-    "a direction": ({"model": "sft,dpo", "classifier": "flags", "better": "toxic"}, "--better: 'toxic' is no"),
-    "no label": ({"model": "rich.json,dull.json", "classifier": "flags", "label": "mood"}, "has no label mood"),
-    "more files": ({"model": "sft,dpo", "answers": "a.json,b.json,c.json"}, "answers: 3 files for 2 models"),
-    "the data": ({"model": "rich.json,dull.json", "json": "rich.json"}, "is the data that is read"),
-    "to two": ({"model": "sft,dpo", "json": "x", "markdown": "x"}, "x: is to be written twice"),
-    "no picture": ({"model": "sft,dpo", "plot": "x.txt"}, "--plot: 'x.txt' is no picture"),
-    "NaN": ({"model": "rich.json,dull.json", "judge": "judges.py:nan"}, "gave nan"),
+    "alone": ({"model": ["sft"]}, "model: 1 alone"),
+    "twice": ({"model": ["sft", "dpo", "sft"]}, "model: names sft twice"),
+    "no prompts": ({"model": ["sft", "dpo"], "prompts": None}, "prompts: not given"),
+    "no such model": ({"model": ["sft", "./nothing"]}, "nothing: no such directory"),
+    "no such classifier": ({"model": ["sft", "dpo"], "classifier": ["./nothing"]}, "nothing: no such directory"),
+    "a file as reference": ({"model": ["sft", "dpo"], "reference": "rich.json"}, "reference: rich.json is no model"),
+    "not drawn": ({"model": ["sft", "dpo"], "reference": "sft", "temperature": 0}, "reference: the KL is that of"),
+    "no judge": ({"model": ["sft", "dpo"], "orders": "first"}, "orders: would not be used, as no judge is given"),
+    "no judge, rounds": ({"model": ["sft", "dpo"], "rounds": 70}, "rounds: would not be used, as no judge is given"),
+    "no classifier": ({"model": ["sft", "dpo"], "better": ["toxic=lower"]}, "better: is of a classifier"),
+    "a direction": ({"model": ["sft", "dpo"], "classifier": ["flags"], "better": ["toxic"]}, "better: 'toxic' is no"),
+    "no label": ({"model": ["rich.json", "dull.json"], "classifier": ["flags"], "label": ["mood"]}, "no label mood"),
+    "more files": ({"model": ["sft", "dpo"], "answers": list("abc")}, "answers: 3 files for 2 models"),
+    "the data": ({"model": ["rich.json", "dull.json"], "json": "rich.json"}, "rich.json: is the data that is read"),
+    "to two": ({"model": ["sft", "dpo"], "json": "x", "plot": "x.png", "answers": ["x"]}, "x: is to be written twice"),
+    "no picture": ({"model": ["sft", "dpo"], "plot": "x.txt"}, "plot: 'x.txt' is no picture"),
+    "an object": ({"model": [tiny.WORDS, "x"]}, "model: takes names only"),
 }
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_bad_input_is_one_line_and_nothing_is_written(
-    home: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_bad_input_is_said_before_anything_is_written(
+    home: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(home)
     given, says = ERRORS[case]
-    before = (home / "rich.json").read_bytes()
-    asked = {"prompts": "prompts.jsonl", "markdown": tmp_path / "all.md", **QUICK, **given}
-    assert main(words("compare", {key: value for key, value in asked.items() if value is not None})) == (
-        3 if case == "NaN" else 2
-    )
+    before = sorted(home.iterdir()), (home / "rich.json").read_bytes()
+    with pytest.raises(accord.InputError) as caught:
+        accord.compare(**{"prompts": "prompts.jsonl", "markdown": str(tmp_path / "all.md"), **QUICK, **given})
+    assert says in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir()) and (sorted(home.iterdir()), (home / "rich.json").read_bytes()) == before
+
+
+def test_a_judge_of_no_use_is_one_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named, outputs = f"{home / 'rich.json'},{home / 'dull.json'}", {"json": tmp_path / "x", "plot": tmp_path / "x.png"}
+    assert main(words("compare", {"model": named, "judge": f"{home / 'judges.py'}:nan", **outputs})) == 3
     seen = capsys.readouterr()
-    assert says in seen.err.splitlines()[-1] and seen.out == ""
-    assert not list(tmp_path.iterdir()) and (home / "rich.json").read_bytes() == before and not Path("x").exists()
-
-
-def test_from_python_names_only(home: Path) -> None:
-    with pytest.raises(accord.InputError, match="model: takes names only"):
-        accord.compare(model=[tiny.llama(), "x"], prompts=str(home / "prompts.jsonl"))
+    assert "gave nan" in seen.err.splitlines()[-1] and not seen.out and not list(tmp_path.iterdir())

@@ -147,6 +147,14 @@ def test_cut_answers_are_counted_where_that_is_known() -> None:
         early_warnings(new, answers("old", texts[:3]))
 
 
+def test_of_one_or_two_answers_nothing_is_sure() -> None:
+    for count in (1, 2):
+        found = early_warnings(answers("same", ["a b c d e"] * count), answers("same", ["v w x y z"] * count))
+        assert found.warnings == []
+        assert list(found.rows()[0])[1:3] == ["same", "same (reference)"]
+        assert found.to_json()["figures"][2]["difference"]["interval"] == [None, None]
+
+
 def lines(key: str, values: list[float]) -> list[dict[str, Any]]:
     return [{"step": i, key: value} for i, value in enumerate(values)]
 

@@ -60,9 +60,9 @@ def self_bleu(texts: Sequence[Words], *, pairs: int = PAIRS, seed: int = 0) -> L
     found = np.array([bleu(known[i], known[j]) for i, j in zip(first, second, strict=True)])
     taken = np.bincount(first, found, count) + np.bincount(second, found, count)
     times = np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
-    with np.errstate(invalid="ignore"):
-        without = (found.sum() - taken) / (len(found) - times)
-    return LeftOut(float(found.mean()), without)
+    left = (len(found) - times).astype(np.float64)
+    left[left == 0] = math.nan  # of two texts no pair is left without either
+    return LeftOut(float(found.mean()), (found.sum() - taken) / left)
 
 
 def repetition(text: Words, n: int = 4) -> float:

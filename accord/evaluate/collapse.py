@@ -57,11 +57,12 @@ class EarlyWarnings(NamedTuple):
 
     def rows(self) -> list[dict[str, str]]:
         """The table as people read it."""
+        reference = self.reference if self.reference != self.model else f"{self.reference} (reference)"
         return [
             {
                 "figure": drift.name,
                 self.model: _words(drift.model, drift.share),
-                self.reference: _words(drift.reference, drift.share),
+                reference: _words(drift.reference, drift.share),
                 "difference": _words(drift.difference, drift.share, signed=True),
                 "": "warning" if drift.warning else "",
             }

@@ -35,7 +35,7 @@ def both() -> list[dict[str, Any]]:
 
 def report(where: Path, *command: object) -> dict[str, Any]:
     """Runs `accord scaling` with these words and gives its JSON."""
-    assert main(["scaling", *map(str, command), "--rounds", "200", "--json", str(where)]) == 0
+    assert main(["scaling", *map(str, command), "--rounds", "60", "--json", str(where)]) == 0
     found: dict[str, Any] = json.loads(where.read_text())
     return found
 
@@ -94,7 +94,7 @@ def test_what_the_law_is_of(tmp_path: Path, capsys: Any) -> None:
     assert report(tmp_path / "b.json", data)["against"] == ["tokens"]
     assert report(tmp_path / "c.json", data, "--against", "compute")["against"] == ["compute"]
     flops = write_lines(tmp_path / "flops.jsonl", ({"c": 10.0 ** (15 + i), "l": 2 + 1 / (1 + i)} for i in range(6)))
-    assert report(tmp_path / "d.json", flops, "--errors", "runs")["intervals"] == "200 resamples of the runs"
+    assert report(tmp_path / "d.json", flops, "--errors", "runs")["intervals"] == "60 resamples of the runs"
     assert "does not say its parameters" in refused(capsys, flops, "--against", "parameters")
 
 

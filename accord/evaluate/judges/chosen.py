@@ -86,6 +86,6 @@ def _key(variable: str | None) -> str | None:
 
 def _cache(place: str) -> Path | None:
     if place not in ("auto", "none"):
-        return Path(place).expanduser().absolute()
+        return Path(place).expanduser()
     root = root_of(place)
     return None if root is None else root / CACHE

@@ -161,7 +161,6 @@ def row_of(row: WinRate, options: WinRateOptions, over: str | None, data_sha256:
     """As JSON has it. Rates in 0..1, counts as such, null for what is not known."""
     first: Json = {"category": row.category} if row.category is not None else {}
     first |= {"over": over, "level": row.level} if over is not None else {}
-    control = row.controlled
     return {
         **first,
         "model": row.verdicts.model,
@@ -172,8 +171,19 @@ def row_of(row: WinRate, options: WinRateOptions, over: str | None, data_sha256:
         "interval": ends(row.estimate.interval),
         "ties": row.ties,
         "failed": row.verdicts.failed,
-        "length_controlled_win_rate": control and known(control.win_rate),
+        "length_controlled_win_rate": row.controlled and known(row.controlled.win_rate),
         "avg_length": known(row.answer_length),
+        **_more_of(row, options),
+        "seed": options.seed,
+        "rounds": options.rounds,
+        "data_sha256": data_sha256,
+    }
+
+
+def _more_of(row: WinRate, options: WinRateOptions) -> Json:
+    """What stands behind the numbers that every table of win rates has."""
+    control = row.controlled
+    return {
         "missing": row.verdicts.missing,
         "prompts": row.prompts,
         "wins": row.wins,
@@ -191,9 +201,6 @@ def row_of(row: WinRate, options: WinRateOptions, over: str | None, data_sha256:
         "longer_wins": row.longer and row.longer.share,
         "position": position_of(row),
         "prompts_to_tell_1_point": row.prompts_needed(POINT, options.level),
-        "seed": options.seed,
-        "rounds": options.rounds,
-        "data_sha256": data_sha256,
     }
 
 

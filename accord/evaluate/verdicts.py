@@ -7,7 +7,7 @@ AlpacaEval's files of a model's outputs are read and written by accord/data/mode
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -113,31 +113,33 @@ def verdicts_of(
     models = {(one.first.model, one.second.model) for one in matched}
     if len(models) != 1 or len(matched) != len(said):
         raise ValueError(f"{len(said)} verdicts on {len(matched)} pairs of {len(models)} pairs of models")
-    model, baseline = models.pop()
     prompts = {id: number for number, id in enumerate(dict.fromkeys([*asked, *(one.id for one in matched)]))}
     names = sorted({one.category for one in matched if one.category is not None})
     pairs = [(one, verdict) for one, verdict in zip(matched, said, strict=True) if verdict.outcome is not None]
     row = np.array([prompts[one.id] for one, _ in pairs], dtype=np.int64)
+    category = [NO_CATEGORY if one.category is None else names.index(one.category) for one, _ in pairs]
     return Verdicts(
-        model,
-        baseline,
-        outcome=np.array([verdict.outcome for _, verdict in pairs], dtype=np.float64),
+        *models.pop(),
+        outcome=_floats(verdict.outcome for _, verdict in pairs),
         cluster=row,
         weight=np.ones(len(pairs)),
-        length=np.array([characters(one.first.text) for one, _ in pairs], dtype=np.float64),
-        baseline_length=np.array([characters(one.second.text) for one, _ in pairs], dtype=np.float64),
+        length=_floats(characters(one.first.text) for one, _ in pairs),
+        baseline_length=_floats(characters(one.second.text) for one, _ in pairs),
         shown_first=np.zeros(len(pairs), dtype=np.int64),
         orders=np.array([_orders(verdict) for _, verdict in pairs], dtype=np.float64).reshape(-1, 2),
         row=row,
-        category=np.array(
-            [NO_CATEGORY if one.category is None else names.index(one.category) for one, _ in pairs], dtype=np.int64
-        ),
-        level=np.array([math.nan if one.level is None else one.level for one, _ in pairs], dtype=np.float64),
+        category=np.array(category, dtype=np.int64),
+        level=_floats(one.level for one, _ in pairs),
         categories=tuple(names),
         failed=len(matched) - len(pairs),
         missing=missing,
         answer_length=float(np.mean([characters(one.first.text) for one in matched])),
     )
+
+
+def _floats(values: Iterable[float | None]) -> Floats:
+    """None becomes NaN."""
+    return np.array(list(values), dtype=np.float64)
 
 
 def _orders(verdict: Verdict) -> tuple[float, float]:

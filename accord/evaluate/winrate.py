@@ -30,7 +30,6 @@ from accord.stages.winrate_options import WinRateOptions, WinRateOutput
 from accord.training.progress import Progress, Waiting
 
 MOST_PAIRED = 20  # models of which the report compares every two
-FEW = 20  # prompts; intervals from fewer are rough
 REPEATED = "verdicts replaced by a later one of the same annotator on the same two models and prompt"
 Json = dict[str, Any]
 

@@ -256,6 +256,11 @@ def test_a_list_may_be_several_words(stage: SimpleNamespace) -> None:
     assert stage.config.run.report_to == ["tensorboard", "wandb"]
 
 
+def test_words_alone_are_a_list_where_the_command_takes_one() -> None:
+    assert spelled(["scaling", "a", "b,c", "--at", "1e9"]) == ["scaling", '--runs=["a", "b,c"]', "--at=1e9"]
+    assert spelled(["leaderboard", "a.jsonl"]) == ["leaderboard", "--data=a.jsonl"]
+
+
 def test_the_command_line_of_trl_works(stage: SimpleNamespace, capsys: Any) -> None:
     words = (
         "--model_name_or_path m --dataset_name d --output_dir o --per_device_train_batch_size 2 "

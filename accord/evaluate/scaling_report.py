@@ -16,6 +16,7 @@ from accord.maths.power_law import Fit, Floats, Law, parameters
 Cells = list[dict[str, str]]
 LETTERS = {"parameters": ("N", "A", "alpha"), "tokens": ("D", "B", "beta"), "compute": ("C", "A", "alpha")}
 FEW = 10  # runs; a law from fewer is a first guess
+NOTHING = 1e-4
 
 
 class Sure(NamedTuple):
@@ -70,7 +71,7 @@ class Scaling:
             f"{number(a)} / {LETTERS[axis][0]}^{b:.3f}"
             for axis, a, b in zip(self.axes, self.law.coefficient, self.law.exponent, strict=True)
         ]
-        return " + ".join([f"L = {self.law.floor:.4g}", *terms])
+        return " + ".join([f"L = {self.law.floor:.3f}", *terms])
 
     def numbers(self) -> dict[str, Sure]:
         """E, and of each axis coefficient and exponent; of a law of both how the best N and D grow with C."""
@@ -175,7 +176,9 @@ class Scaling:
 
 
 def number(value: float) -> str:
-    """As people read it: 1.94, 406, 1.2e+09."""
+    """As people read it: 1.94, 406, 1.2e+09. A floor that ended at its bound is none."""
+    if abs(value) < NOTHING:
+        return "0"
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}"
 
 

@@ -105,6 +105,17 @@ def test_the_same_as_winrate_on_the_same_answers(home: Path, whole: dict[str, An
         assert {key: row[key] for key in same} == {key: rates[model][key] for key in same}
 
 
+def test_with_difficulties_the_same_as_winrate(home: Path, whole: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "difficulty.json"
+    file.write_text(json.dumps([0.3 * (i % 4) - 0.5 for i in range(len(PROMPTS))]))
+    files = [str(home / "out" / f"{name}.json") for name in MODELS[:2]]
+    asked: dict[str, Any] = {"judge": str(home / "reward"), "difficulty": str(file), "rounds": 50, "threads": 1}
+    (row,) = accord.winrate(model=files[1], against=files[0], **asked).rows()
+    (own,) = accord.compare(model=files, **asked).to_json()["win_rates"]["pairs"]
+    keys = ("win_rate", "length_controlled_win_rate", "length_controlled_interval", "length_controlled_weights")
+    assert {key: own[key] for key in keys} == {key: row[key] for key in keys} and own[keys[1]] != own[keys[0]]
+
+
 def test_the_same_as_leaderboard_on_the_same_verdicts(home: Path, whole: dict[str, Any], tmp_path: Path) -> None:
     board, out = whole["win_rates"]["leaderboard"], tmp_path / "board.json"
     verdicts, first = str(home / "out" / "verdicts.jsonl"), str(home / "sft")
@@ -259,6 +270,8 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "no judge": ({"model": ["sft", "dpo"], "orders": "first"}, "orders: would not be used, as no judge is given"),
     "no judge, rounds": ({"model": ["sft", "dpo"], "rounds": 70}, "rounds: would not be used, as no judge is given"),
     "no classifier": ({"model": ["sft", "dpo"], "better": ["toxic=lower"]}, "better: is of a classifier"),
+    "no difficulties": ({"model": ["sft", "dpo"], "judge": "reward", "difficulty": "./none"}, "none"),
+    "no judge, difficulty": ({"model": ["sft", "dpo"], "difficulty": "d.json"}, "difficulty: would not be used"),
     "a direction": ({"model": ["sft", "dpo"], "classifier": ["flags"], "better": ["toxic"]}, "better: 'toxic' is no"),
     "no label": ({"model": ["rich.json", "dull.json"], "classifier": ["flags"], "label": ["mood"]}, "no label mood"),
     "more files": ({"model": ["sft", "dpo"], "answers": list("abc")}, "answers: 3 files for 2 models"),

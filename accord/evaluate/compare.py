@@ -130,7 +130,8 @@ def _models(config: CompareConfig, given: Mapping[str, object]) -> list[str]:
 
 def _judged(config: CompareConfig, judge: Judge, entrants: Entrants) -> RoundRobin:
     figures = config.figures
-    options = WinRateOptions.model_validate(figures.model_dump(include={"level", "rounds", "seed", "length_control"}))
+    own = {"level", "rounds", "seed", "length_control", "difficulty"}
+    options = WinRateOptions.model_validate(figures.model_dump(include=own))
     return round_robin(judge, entrants.answers, entrants.prompts, options, config.judging.verdicts)
 
 

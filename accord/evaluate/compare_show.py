@@ -102,7 +102,8 @@ def _kl(kl: Divergences, level: float) -> Section:
     warmed = "" if kl.temperature == 1 else f", both at temperature {kl.temperature:g}"
     lines = [
         "of the models' own answers; k1: the mean of log pi - log pi_ref, k3: of pi_ref / pi - 1 - log pi_ref / pi, of "
-        f"every token, summed{warmed}; both estimate the same; {100 * level:g} % intervals over prompts",
+        f"every token, summed{warmed}; both estimate the same, but far away k3 hangs on a few rare tokens; "
+        f"{100 * level:g} % intervals over prompts",
         *(f"{model}: no KL, as {why}" for model, why in kl.why_not.items()),
     ]
     return Section("KL", [(f"KL to {kl.reference}", rows)] if rows else [], lines)
@@ -151,7 +152,7 @@ def markdown(found: ModelComparison) -> str:
         made += [f"### {one.id}", "", *_quoted(one.prompt), ""]
         for name, text in one.answers.items():
             made += [f"**{name}**", "", *_quoted(text), ""]
-    return "\n".join(made).rstrip()
+    return "\n".join(made).rstrip().encode("utf-8", "backslashreplace").decode()  # a file may have half a character
 
 
 def _table(rows: Rows) -> Iterator[str]:

@@ -12,6 +12,7 @@ from accord.evaluate import answers as matching
 from accord.evaluate.answered import check_asked, files_of
 from accord.evaluate.answers import REFERENCE, Answers, Asked
 from accord.evaluate.answers_written import write_answers
+from accord.evaluate.difficulty_file import read_difficulty
 from accord.evaluate.inputs import check_outputs
 from accord.evaluate.sampled import sampled
 from accord.evaluate.verdicts import Answer
@@ -64,8 +65,10 @@ def check(config: CompareConfig, models: Sequence[str]) -> None:
     asked = [*models, *config.figures.classifier, *([entrants.reference] if entrants.reference else [])]
     for name in filter(is_directory, asked):
         context_of(name, trust_remote_code=asking.trust_remote_code)
+    if config.figures.difficulty is not None:
+        read_difficulty(config.figures.difficulty)
     output = config.output
-    files = [*filter(matching.is_file, models), *([asking.prompts] if asking.prompts else [])]
+    files = [*filter(matching.is_file, models), *filter(None, (asking.prompts, config.figures.difficulty))]
     outputs = [output.json, output.markdown, output.plot, config.judging.verdicts, *asking.answers]
     check_outputs(files, [one for one in outputs if one != "-"])
     if again := [one for one, count in Counter(filter(None, outputs)).items() if count > 1]:

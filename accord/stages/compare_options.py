@@ -46,6 +46,9 @@ class ComparedFiguresOptions(Options):
     length_control: bool = Field(
         True, description="Also win rates against the first model at equal length (docs/winrate.md)."
     )
+    difficulty: str | None = Field(
+        None, title="FILE.json", description="How hard each instruction is, for that: as accord winrate takes it."
+    )
     level: float = Field(0.95, gt=0, lt=1, description="Of the intervals.")
     rounds: int = Field(1000, ge=50, le=100_000, description="Resamples of a bootstrap.")
     seed: Seed = Field(0, description="Of the answers, the same for every model, and of what is resampled.")
@@ -57,8 +60,10 @@ class ComparedFiguresOptions(Options):
         return directions_of(self.better)
 
     @model_validator(mode="after")
-    def of_classifiers(self) -> Self:
+    def of_use(self) -> Self:
         directions_of(self.better)
+        if self.difficulty is not None and not self.length_control:
+            raise Conflict("difficulty", "belongs to length control, which is off", "leave one of the two out")
         for key in ("label", "threshold", "better"):
             if getattr(self, key) and not self.classifier:
                 raise Conflict(key, "is of a classifier, and none is given", "give classifier too, or leave it out")

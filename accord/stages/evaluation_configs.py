@@ -43,6 +43,9 @@ class WinrateConfig(Config):
         return self
 
 
+JUDGED = ("length_control", "difficulty", "rounds")  # figures of accord compare that verdicts are needed for
+
+
 class CompareConfig(Config):
     """`accord compare`."""
 
@@ -55,7 +58,7 @@ class CompareConfig(Config):
     @model_validator(mode="after")
     def of_use(self) -> Self:
         if self.judging.judge is None:
-            judged = [key for key in changed_in(self.figures) if key in ("length_control", "rounds")]
+            judged = [key for key in changed_in(self.figures) if key in JUDGED]
             if changed := [*changed_in(self.judging), *judged]:
                 raise Conflict(changed[0], "would not be used, as no judge is given", "give judge too, or leave it out")
         if self.entrants.reference is not None and not self.drawn_from_all:

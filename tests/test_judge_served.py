@@ -28,7 +28,7 @@ from accord.evaluate.judges.server import ChatServer
 from accord.evaluate.judges.template import template
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 180  # seconds until a server must answer
+PATIENCE = 300  # seconds until a server must answer
 PAIRS = pairs(("good", "bad"), ("bad", "good"), ("a long and good one", "none"))
 
 

@@ -240,7 +240,7 @@ def test_bad_inputs_are_one_line(
     assert f"{empty}: holds no text" in refused(capsys, *model, empty)
     assert "none.txt: cannot be read" in refused(capsys, *model, tmp_path / "none.txt")
     assert "is the data that is read" in refused(capsys, *model, text, "--markdown", text)
-    assert "--stride" not in refused(capsys, *model, text, "--max_length", 8, "--stride", 8)
+    assert "stride: 8 is too much for windows of 8" in refused(capsys, *model, text, "--max_length", 8, "--stride", 8)
     assert "first: bos, and the tokenizer has none" in refused(capsys, *model, text, "--first", "bos")
     assert "names one model twice" in refused(capsys, "--model", "a,a", "--data", text)
     encoder = tiny.write_model(tmp_path / "t5", tiny.t5(vocab_size=300))

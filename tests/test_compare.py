@@ -229,6 +229,16 @@ def test_files_and_directories_and_warnings(home: Path, tmp_path: Path, capsys: 
     assert [one["endings_known"] for one in found["answers"]] == [0, 0, len(PROMPTS)]
 
 
+def test_a_function_judges_from_python(home: Path) -> None:
+    def first(matched: list[Any]) -> list[float]:
+        return [1.0 for _ in matched]
+
+    models = [str(home / "rich.json"), str(home / "dull.json")]
+    found = accord.compare(model=models, judge=first, length_control=False, samples=0).to_json()
+    assert found["win_rates"]["judge"] == "first" and found["win_rates"]["matrix"]["rich"]["dull"]["win_rate"] == 0.0
+    assert found["win_rates"]["pairs"][0]["length_controlled_win_rate"] is None and found["samples"] == []
+
+
 def test_two_files_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No model is loaded, their own prompts are taken, and of two the win rate says all."""
     named = f"{home / 'rich.json'},{home / 'dull.json'}"
@@ -265,6 +275,7 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "no prompts": ({"model": ["sft", "dpo"], "prompts": None}, "prompts: not given"),
     "no such model": ({"model": ["sft", "./nothing"]}, "nothing: no such directory"),
     "no such classifier": ({"model": ["sft", "dpo"], "classifier": ["./nothing"]}, "nothing: no such directory"),
+    "no such judge": ({"model": ["sft", "dpo"], "judge": "./nothing"}, "nothing: no such directory"),
     "a file as reference": ({"model": ["sft", "dpo"], "reference": "rich.json"}, "reference: rich.json is no model"),
     "not drawn": ({"model": ["sft", "dpo"], "reference": "sft", "temperature": 0}, "reference: the KL is that of"),
     "no judge": ({"model": ["sft", "dpo"], "orders": "first"}, "orders: would not be used, as no judge is given"),

@@ -18,6 +18,7 @@ from accord.evaluate.sampled import sampled
 from accord.evaluate.verdicts import Answer
 from accord.models.named import context_of
 from accord.stages.evaluation_configs import CompareConfig
+from accord.stages.resolve import OBJECT
 from accord.stages.setup import say
 
 
@@ -62,7 +63,9 @@ def check(config: CompareConfig, models: Sequence[str]) -> None:
     if entrants.reference is not None and not is_directory(entrants.reference):
         what = f"{entrants.reference} is no model whose log-probabilities can be asked for"
         raise InputError(what, where="reference", fix="give the directory of a model")
-    asked = [*models, *config.figures.classifier, *([entrants.reference] if entrants.reference else [])]
+    judging = config.judging
+    scores = judging.judge if judging.served is None and not judging.is_function and judging.judge != OBJECT else None
+    asked = [*models, *config.figures.classifier, *filter(None, (entrants.reference, scores))]
     for name in filter(is_directory, asked):
         context_of(name, trust_remote_code=asking.trust_remote_code)
     if config.figures.difficulty is not None:

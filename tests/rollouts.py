@@ -169,7 +169,7 @@ def step_of(
     gradients = {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
     weights.zero_grad()
     sums: Sums = computed.sums
-    kl, count = sum(one.kl for one in heard), sum(one.count for one in heard)
+    kl, count = sum(one.kl for one in heard), sum(one.tokens for one in heard)
     return Got(float(computed.loss), gradients, sums.read(), (kl, count), max(one.gap for one in heard))
 
 

@@ -74,7 +74,7 @@ class Rounds:
     def hear(self, heard: Heard) -> None:
         """Of a micro-batch that is learnt from."""
         self._heard[0] += heard.kl
-        self._heard[1] += heard.count
+        self._heard[1] += heard.tokens
         if (known := self.figures.get(GAP)) is not None:
             self.figures[GAP] = max(known, heard.gap)
 

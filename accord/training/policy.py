@@ -55,7 +55,7 @@ class Heard(NamedTuple):
     """What a micro-batch says of the policy beside the one that sampled. gap: nats, of a token, sampler to engine."""
 
     kl: float  # the sum of its tokens' approximate KL
-    count: float  # tokens
+    tokens: float
     gap: float = 0.0
 
 

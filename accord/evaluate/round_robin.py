@@ -106,7 +106,7 @@ def _standing(names: tuple[str, ...], many: Sequence[Verdicts], options: WinRate
     try:
         return standing_of(pair_likelihood(comparisons_of(names, many)), None, strength, "leaderboard"), ""
     except InputError as error:
-        return None, f"{error.what}; accord leaderboard reads what --verdicts writes, and takes a --ridge"
+        return None, f"{error.what}; of what --verdicts writes accord leaderboard can do more, as with --ridge"
 
 
 def comparisons_of(names: tuple[str, ...], many: Sequence[Verdicts]) -> Comparisons:

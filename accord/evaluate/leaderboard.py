@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from accord.data.report import BadRows, DataReport, Refusals
 from accord.data.sources import Source, source_name
@@ -222,7 +223,8 @@ def _spread(best: Fit, options: StrengthOptions, where: str) -> tuple[Any, int |
         return clustered(best), best.likelihood.clusters
     if options.errors == "fisher":
         return fisher(best), None
-    with Progress("bootstrap", options.rounds, unit="resample") as progress:
+    # Systems of some hundred equations: threads would wait for each other longer than they compute.
+    with threadpool_limits(1), Progress("bootstrap", options.rounds, unit="resample") as progress:
         found = bootstrap(best, options.rounds, options.seed, lambda done: progress.advance(done, None, None, 1, 0))
     _check_resamples(found, options, where)
     return found, None

@@ -66,7 +66,7 @@ def _axes(runs: Sequence[ScaledRun], options: LawOptions, where: str, notes: lis
     if len(varies) < 2:
         if varies or _varies([one.compute for one in runs]):
             return (varies[0],) if varies else ("compute",)
-        what = f"{len(runs)} run{'s' * (len(runs) > 1)} that do not vary in parameters, tokens or compute"
+        what = f"{len(runs)} {'runs that do' if len(runs) > 1 else 'run alone does'} not vary in parameters, tokens or compute"
         raise InputError(what, where=where, fix="a law needs runs of several sizes")
     try:
         check(_sizes(runs, ("parameters", "tokens"), where))

@@ -66,7 +66,8 @@ def _axes(runs: Sequence[ScaledRun], options: LawOptions, where: str, notes: lis
     if len(varies) < 2:
         if varies or _varies([one.compute for one in runs]):
             return (varies[0],) if varies else ("compute",)
-        what = f"{len(runs)} {'runs that do' if len(runs) > 1 else 'run alone does'} not vary in parameters, tokens or compute"
+        named = f"{len(runs)} runs that do" if len(runs) > 1 else "one run alone does"
+        what = f"{named} not vary in parameters, tokens or compute"
         raise InputError(what, where=where, fix="a law needs runs of several sizes")
     try:
         check(_sizes(runs, ("parameters", "tokens"), where))

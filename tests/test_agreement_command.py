@@ -98,7 +98,10 @@ def test_people_and_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_all_equal_is_undefined_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_equal_is_undefined_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # else a reason may be folded
     data = write_lines(tmp_path / "votes.jsonl", [vote(f"p{i}", "model_a", who) for i in range(3) for who in "ab"])
     row = rows_of(accord.agreement(data=str(data), rounds=50), "verdicts")
     assert "all 6 judgements are equal, so that chance alone would agree always" in capsys.readouterr().out

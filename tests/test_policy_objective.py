@@ -264,7 +264,7 @@ def test_the_first_entry_of_each_sample_and_0_where_it_has_none() -> None:
         TokenCompletion(tiny.tokens(7), ((0, 1),)),
     )
     batch = arrange([TokenGroup(tiny.group(3, (1,)).group, tiny.tokens(9, 8), made)], "rows")
-    assert first_of(torch.tensor([0.5, 1.5, 2.5]), batch).tolist() == [0.5, 0.0, 2.5]
+    assert first_of(torch.tensor([0.5, 1.5, 2.5]), batch.owner, batch.completions).tolist() == [0.5, 0.0, 2.5]
 
 
 @pytest.mark.parametrize("name", [name for name, terms in TERMS.items() if terms.kl_loss != "none"])

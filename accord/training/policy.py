@@ -91,13 +91,13 @@ class PolicyObjective:
             tokens = as_begun(made, tokens)
             kl = sum_by_owner(tokens.old - tokens.reference, batch.owner, batch.completions)
             samples = samples._replace(kl=kl)
-        policy, penalty = self._surrogate(made, tokens, batch), self._penalty(made, tokens, batch)
+        policy, penalty = surrogate(made, tokens, batch.owner, terms), kl_penalty(made, tokens, batch.owner, terms)
         loss = policy + terms.beta * penalty
         total = (loss * samples.counts).sum()
         if terms.entropy_coef:
             assert made.token.entropy is not None
             bonus = entropy_bonus(made.token.token, made.token.entropy)
-            total = total - terms.entropy_coef * (self._per_sample(bonus, batch) * samples.counts).sum()
+            total = total - terms.entropy_coef * (per_sample(bonus, batch.owner, made, terms) * samples.counts).sum()
         figures = self._figures(made.token.token.detach(), tokens)
         if self.trunk is not None:
             assert made.value is not None
@@ -122,36 +122,6 @@ class PolicyObjective:
             return loss, counts
         return loss / length.clamp(min=1), counts * length
 
-    def _surrogate(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
-        """(C,) minus what the samples are worth, by the ratio of tokens or of whole samples."""
-        terms = self.terms
-        if terms.ratio == "sequence" and terms.cliprange is not None:
-            old = sum_by_owner(tokens.old, batch.owner, batch.completions)
-            first = first_of(tokens.advantage, batch)
-            whole = ppo_clip_sequence(made.sum, old, first, cliprange=terms.cliprange)
-            return whole / made.length.clamp(min=1) if terms.aggregate == "sequence_mean" else whole
-        if terms.cliprange is None:
-            each = reinforce(made.token.token, tokens.advantage)
-        else:
-            each = ppo_clip(made.token.token, tokens.old, tokens.advantage, cliprange=terms.cliprange)
-        return self._per_sample(each, batch)
-
-    def _penalty(self, made: CompletionLogprobs, tokens: Tokens, batch: Batch) -> Tensor:
-        """(C,) the KL's share in the loss: k2 of a whole sample, whose gradient is the KL's, or k3 of each token."""
-        if self.terms.kl_loss == "k2":
-            whole = k2(made.sum, sum_by_owner(tokens.reference, batch.owner, batch.completions))
-            return whole / made.length.clamp(min=1) if self.terms.aggregate == "sequence_mean" else whole
-        if self.terms.kl_loss == "k3":
-            return self._per_sample(k3(made.token.token, tokens.reference), batch)
-        return torch.zeros_like(made.sum)
-
-    def _per_sample(self, each: Tensor, batch: Batch) -> Tensor:
-        total = sum_by_owner(each, batch.owner, batch.completions)
-        if self.terms.aggregate != "sequence_mean":
-            return total
-        length = sum_by_owner(torch.ones_like(each), batch.owner, batch.completions)
-        return total / length.clamp(min=1)
-
     def _figures(self, logp: Tensor, tokens: Tokens) -> dict[str, Tensor]:
         """(N,) each."""
         ratio = log_ratio(logp, tokens.old).exp()
@@ -160,6 +130,36 @@ class PolicyObjective:
             bound = clipped(logp, tokens.old, tokens.advantage, cliprange=self.terms.cliprange)
             figures["policy/clipfrac_avg"] = bound.float()
         return figures
+
+
+def surrogate(made: CompletionLogprobs, tokens: Tokens, owner: Tensor, terms: Terms) -> Tensor:
+    """(C,) minus what the samples are worth, by the ratio of tokens or of whole samples. owner: (N,) of tokens."""
+    if terms.ratio == "sequence" and terms.cliprange is not None:
+        old = sum_by_owner(tokens.old, owner, len(made.sum))
+        first = first_of(tokens.advantage, owner, len(made.sum))
+        whole = ppo_clip_sequence(made.sum, old, first, cliprange=terms.cliprange)
+        return whole / made.length.clamp(min=1) if terms.aggregate == "sequence_mean" else whole
+    if terms.cliprange is None:
+        each = reinforce(made.token.token, tokens.advantage)
+    else:
+        each = ppo_clip(made.token.token, tokens.old, tokens.advantage, cliprange=terms.cliprange)
+    return per_sample(each, owner, made, terms)
+
+
+def kl_penalty(made: CompletionLogprobs, tokens: Tokens, owner: Tensor, terms: Terms) -> Tensor:
+    """(C,) the KL's share in the loss: k2 of a whole sample, whose gradient is the KL's, or k3 of each token."""
+    if terms.kl_loss == "k2":
+        whole = k2(made.sum, sum_by_owner(tokens.reference, owner, len(made.sum)))
+        return whole / made.length.clamp(min=1) if terms.aggregate == "sequence_mean" else whole
+    if terms.kl_loss == "k3":
+        return per_sample(k3(made.token.token, tokens.reference), owner, made, terms)
+    return torch.zeros_like(made.sum)
+
+
+def per_sample(each: Tensor, owner: Tensor, made: CompletionLogprobs, terms: Terms) -> Tensor:
+    """(N,) -> (C,) sums over each sample's tokens, or means where the terms say so."""
+    total = sum_by_owner(each, owner, len(made.sum))
+    return total / made.length.clamp(min=1) if terms.aggregate == "sequence_mean" else total
 
 
 class CriticObjective:
@@ -214,11 +214,11 @@ def by_completion(
     return means, {name: length * counts for name in means}
 
 
-def first_of(column: Tensor, batch: Batch) -> Tensor:
-    """(N,) -> (C,) each completion's first entry; 0 where it has none."""
-    starts = torch.ones_like(batch.owner, dtype=torch.bool)
-    starts[1:] = batch.owner[1:] != batch.owner[:-1]
-    return column.new_zeros(batch.completions).index_copy_(0, batch.owner[starts], column[starts])
+def first_of(column: Tensor, owner: Tensor, completions: int) -> Tensor:
+    """(N,), (N,) the completion of each token -> (C,) each completion's first entry; 0 where it has none."""
+    starts = torch.ones_like(owner, dtype=torch.bool)
+    starts[1:] = owner[1:] != owner[:-1]
+    return column.new_zeros(completions).index_copy_(0, owner[starts], column[starts])
 
 
 def told(samples: Samples, sources: dict[str, Tensor], tokens: Tokens, batch: Batch) -> dict[str, Tensor]:

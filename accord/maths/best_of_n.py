@@ -37,3 +37,18 @@ def kl_best_of_n(n: int) -> float:
     if n < 1:
         raise ValueError(f"the best of {n} samples is none")
     return math.log(n) - (n - 1) / n
+
+
+def expected_of_best_of_n(rewards: Tensor, values: Tensor, n: int) -> Tensor:
+    """(..., N) rewards of N samples, (..., N) another number of each -> (...) that number's mean over the best of n.
+
+    The mean over all n of the N samples, in float64; where rewards are equal, any of them is the best as often. With
+    the rewards themselves as values it is `expected_best_of_n`. ValueError: n not in 1..N.
+    """
+    rows = rewards.double().contiguous()
+    below = torch.cat([torch.zeros(1, dtype=torch.float64), chance_of_being_best(rows.shape[-1], n).cumsum(0)])
+    ordered = rows.sort(-1).values
+    first, last = (torch.searchsorted(ordered, rows, right=right) for right in (False, True))
+    below = below.to(rows.device)
+    chance = (below[last] - below[first]) / (last - first)
+    return (chance * values.double()).sum(-1)

@@ -159,6 +159,10 @@ class RunFolder:
         """The lines of metrics.jsonl so far."""
         return self._lines("metrics.jsonl")
 
+    def samples(self) -> list[dict[str, Any]]:
+        """The lines of samples.jsonl so far."""
+        return self._lines("samples.jsonl")
+
     def marks(self) -> dict[str, int]:
         """How many lines metrics.jsonl and samples.jsonl have: for a checkpoint, so that `take_back` returns to it."""
         return {name: len(self._texts(name)) for name in LOGS}

@@ -21,7 +21,7 @@ class Found(NamedTuple):
     reward: float | None  # E_pi[r]
     kl: float | None  # KL(pi || pi_ref)
     verdict: Verdict
-    seconds: float
+    seconds: float = 0.0
     beta: float | None = None  # of the pi* meant
     note: str = ""  # what was measured beside, or why it ends elsewhere
     policy: Tensor | None = None  # (G, S) log pi, for the pictures

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from accord.maths.optimum import expected_reward
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from accord.models.logprobs import LanguageModel
 
 END = 0
+BETA = 0.5  # of every method, unless its claim needs another one
 COOL = 0.5  # pairs are drawn from pi_ref^COOL: not from the reference itself, so that claims of any mu are held to it
 
 
@@ -36,7 +39,7 @@ class World(NamedTuple):
     prompts: tuple[str, ...]  # G
     completions: tuple[str, ...]  # S, in words
     reference: Tensor  # (G, S) log pi_ref(y|x)
-    reward: Tensor  # (G, S)
+    reward: Tensor  # (G, S), of mean 0 under the reference
     length: Tensor  # (G, S) tokens, the end among them
     tokens: Tensor  # (S, T)
     mask: Tensor  # (S, T) True where there is a token
@@ -73,7 +76,13 @@ def table_world(seed: int = 0) -> World:
         place=place,
         taken=taken,
     )
-    return world._replace(reference=logp(world, logits))
+    return with_reference(world, logp(world, logits))
+
+
+def with_reference(world: World, reference: Tensor) -> World:
+    """The world of that reference, with the reward's mean under it taken off; a prompt's constant changes no pi*."""
+    mean = expected_reward(reference, world.reward).unsqueeze(-1)
+    return world._replace(reference=reference, reward=world.reward - mean)
 
 
 def all_completions(*, words: int, longest: int) -> tuple[Tensor, Tensor]:

@@ -71,6 +71,7 @@ class Judgement:
     ranks: 1 is best, equal ranks are ties. ratings: higher is better. labels: thumbs up or down.
     margin: by how much the best-ranked one wins (pairs). aspects: further ratings, which order nothing.
     classes: what each one is, by name. flags: yes or no to a name, None where that was not said.
+    shown: the place at which each was shown, 1 the first. No stage learns from it, and no fingerprint has it.
     """
 
     ranks: tuple[int, ...] | None = None
@@ -81,6 +82,7 @@ class Judgement:
     aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
     classes: tuple[Class, ...] | None = None
     flags: Mapping[str, tuple[bool | None, ...]] = field(default_factory=dict, hash=False)
+    shown: tuple[int, ...] | None = field(default=None, repr=False)
 
 
 class Judged(Protocol):

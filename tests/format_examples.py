@@ -111,7 +111,7 @@ EXAMPLES: dict[str, Example] = {
                 "completions": [[BLUE], [RED]],
                 "models": ["m-7b", None],
                 "judgements": [
-                    {"ranks": [1, 2], "margin": 2.0, "annotator": "Ann"},
+                    {"ranks": [1, 2], "margin": 2.0, "annotator": "Ann", "shown": [2, 1]},
                     {"ratings": [4.0, 5.0], "annotator": "Ben", "aspects": {"brevity": [5.0, 5.0]}},
                     {"labels": [True, False]},
                     {"classes": ["true", ["false", "short"]], "flags": {"toxic": [False, None]}},
@@ -127,7 +127,7 @@ EXAMPLES: dict[str, Example] = {
                 (USER,),
                 (Completion(SAID_BLUE, "m-7b"), Completion(SAID_RED)),
                 (
-                    Judgement(ranks=(1, 2), margin=2.0, annotator="Ann"),
+                    Judgement(ranks=(1, 2), margin=2.0, annotator="Ann", shown=(2, 1)),
                     Judgement(ratings=(4.0, 5.0), annotator="Ben", aspects={"brevity": (5.0, 5.0)}),
                     Judgement(labels=(True, False)),
                     Judgement(classes=("true", ("false", "short")), flags={"toxic": (False, None)}),

@@ -205,3 +205,27 @@ def test_what_cannot_be_agreed_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     bad = write_lines(tmp_path / "bad.jsonl", [vote("p", "model_a", "ann", annotator_kind="robot")])
     with pytest.raises(InputError, match="'robot' is no kind of annotator: human or model"):
         accord.agreement(data=str(bad))
+
+
+def seen(annotator: str, ranks: list[int], shown: list[int] | None = None) -> dict[str, object]:
+    place = {} if shown is None else {"shown": shown}
+    return {"annotator": annotator, "ranks": ranks, **place}
+
+
+def test_the_order_in_which_completions_were_shown(tmp_path: Path) -> None:
+    # Ann saw c, a, b and put c before b = a: of c a, c b, a b the first won two, and one is a tie. Ben saw a, b, c and
+    # ranked the other way round: the first lost all three. Of Cy nothing is known.
+    said = [seen("Ann", [2, 2, 1], [2, 3, 1]), seen("Ben", [3, 2, 1], [1, 2, 3]), seen("Cy", [1, 2, 3])]
+    data = tmp_path / "ranked.jsonl"
+    write_lines(data, [{"prompt": "p", "completions": [" a", " b", " c"], "judgements": said}])
+    shown = accord.agreement(data=str(data), rounds=50).shown
+    assert (shown.wins, shown.losses, shown.ties) == (2, 3, 1)
+
+
+@pytest.mark.parametrize("shown", [[1, 1, 2], [0, 1, 2], [1, 2, 4]])
+def test_an_order_that_is_none(tmp_path: Path, shown: list[int]) -> None:
+    data = tmp_path / "ranked.jsonl"
+    row = {"prompt": "p", "completions": [" a", " b", " c"], "judgements": [seen("Ann", [1, 2, 3], shown)]}
+    write_lines(data, [row])
+    with pytest.raises(InputError, match=r"ranked.jsonl:1: judgements\[0\].shown: no order in which they were shown"):
+        accord.agreement(data=str(data))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accord.data.join import MOST
+from accord.data.join import MOST, permuted
 from accord.data.read import JOINED, read_groups
 from accord.data.report import BadRows, DataReport, Refusals
 from accord.data.sift import sift
@@ -143,3 +143,9 @@ def test_many_ids_are_told_apart() -> None:
     rows = [{"text": "a", "id": f"row {i}"} for i in range(3000)]
     assert len(groups_of(*rows)) == 3000
     assert "'row 1234' is already the id of <memory>:1235" in refusals(*rows, rows[1234])[0]
+
+
+def test_some_of_the_completions_keep_the_order_in_which_they_were_shown() -> None:
+    said = Judgement(ranks=(1, 2, 3, 4), shown=(3, 1, 4, 2))
+    assert permuted(said, (2, 0)) == Judgement(ranks=(3, 1), shown=(2, 1))
+    assert permuted(said, (3, 2, 1, 0)) == Judgement(ranks=(4, 3, 2, 1), shown=(2, 4, 1, 3))

@@ -182,6 +182,13 @@ class Row:
                 raise self.error(f"{name}[{i}]", f"{value:g} is no rank", "ranks are whole numbers, 1 is best")
         return None if values is None else tuple(map(int, values))
 
+    def places(self, name: str, length: int) -> tuple[int, ...] | None:
+        """Each of 1 to `length` once."""
+        values = self.numbers(name, length)
+        if values is not None and sorted(values) != list(range(1, length + 1)):
+            raise self.error(name, "no order in which they were shown", f"each place from 1 to {length} once")
+        return None if values is None else tuple(map(int, values))
+
     def per_completion(self, name: str, length: int) -> tuple[Any, ...] | None:
         """A list with one entry for each completion."""
         values = self.columns.get(name)

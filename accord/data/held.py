@@ -114,7 +114,7 @@ def _differing(one: Judgement, other: Judgement) -> list[str]:
     found = ["ranks"] if _order(one) != _order(other) else []
     if not one.ranks and standing(other) is None:
         found = []  # what gave the order is lost as a whole, and named below
-    for field in ("ratings", "labels", "margin", "annotator", "aspects", "classes", "flags"):
+    for field in ("ratings", "labels", "margin", "annotator", "aspects", "classes", "flags", "shown"):
         value = getattr(one, field)
         if value not in (None, {}) and value != getattr(other, field):
             found.append(PLURALS.get(field, field))

@@ -77,7 +77,13 @@ def permuted(judgement: Judgement, places: Sequence[int]) -> Judgement:
         aspects={name: tuple(values[place] for place in places) for name, values in judgement.aspects.items()},
         classes=judgement.classes and tuple(judgement.classes[place] for place in places),
         flags={name: tuple(values[place] for place in places) for name, values in judgement.flags.items()},
+        shown=judgement.shown and _places_among([judgement.shown[place] for place in places]),
     )
+
+
+def _places_among(shown: Sequence[int]) -> tuple[int, ...]:
+    """Of some of the completions the order in which they were shown, without the others."""
+    return tuple(1 + sum(other < own for other in shown) for own in shown)
 
 
 def _one_by_one(groups: Sequence[Group], named: bool) -> Group | None:

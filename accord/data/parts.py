@@ -17,7 +17,7 @@ NOT_BEST = "completions that are not the best, and what was said of them"
 PREFERS_NONE = "judgements that prefer neither completion"
 NO_LABEL = "judgements without labels"
 MARGIN = ("margin",)
-PLURALS = {"margin": "margins", "annotator": "annotators"}
+PLURALS = {"margin": "margins", "annotator": "annotators", "shown": "the order shown"}
 
 
 class CannotHold(Exception):
@@ -83,7 +83,7 @@ def as_labels(group: Group) -> Parts:
         lost = () if len(kept) == len(group.judgements) else (NO_LABEL,)
         return Parts([replace(group, judgements=kept) if lost else group], lost)
     made = _numbered(group, list(_labelled(group)), "nothing that calls a completion good or bad")
-    return Parts(made, (AS_LABELS, *_said(group, (*MARGIN, "ratings", "aspects", "classes", "flags"))))
+    return Parts(made, (AS_LABELS, *_said(group, (*MARGIN, "ratings", "aspects", "classes", "flags", "shown"))))
 
 
 def _labelled(group: Group) -> Iterator[Group]:

@@ -164,6 +164,7 @@ def judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgeme
         aspects={name: values for name, values in numbers.items() if values is not None},
         classes=classes(inner, f"{field}.classes", k),
         flags=flags(inner, f"{field}.flags", flagged, k),
+        shown=inner.places(f"{field}.shown", k),
     )
 
 

@@ -162,6 +162,7 @@ class _Groups:
         names = self._names(group, prompt[0])
         for judgement in group.judgements:
             said = list(_sayings(prompt, names, judgement))
+            self.opinions.shown.extend(_of_those_shown_first(names, judgement))
             if said:
                 self.opinions.add(self.opinions.rater(judgement.annotator), said)
             else:
@@ -203,6 +204,17 @@ def _sayings(prompt: Key, names: Sequence[str], judgement: Judgement) -> Iterato
         if len(names) > 2:
             whole = (*prompt, *(names[place] for place in order))
             yield Saying("rankings", "ranking", whole, prompt, tuple(float(goodness[place]) for place in order))
+
+
+def _of_those_shown_first(names: Sequence[str], judgement: Judgement) -> Iterator[float]:
+    """Of every two whether the one that stood before the other won, 1/2 a tie; nothing where no order is known."""
+    goodness, shown = standing(judgement), judgement.shown
+    if goodness is None or shown is None:
+        return
+    order = sorted(range(len(names)), key=shown.__getitem__)
+    for i, j in combinations(order, 2):
+        if names[i] != names[j]:
+            yield ((goodness[i] > goodness[j]) - (goodness[i] < goodness[j]) + 1) / 2
 
 
 def _of_each(prompt: Key, names: Sequence[str], judgement: Judgement) -> Iterator[Saying]:

@@ -189,7 +189,7 @@ class _Judged:
             raise RecordError(what, origin=group.source, field="models", fix="add a column `models`, a name for each")
         if POSITION in self.how.style:
             fix = "leave position out of --style"
-            raise RecordError("groups do not say which was shown first", origin=group.source, fix=fix)
+            raise RecordError("the place is a style of rows of two models only", origin=group.source, fix=fix)
         if self.how.over is not None:
             fix = "leave it out, or give rows of two models with that column"
             raise RecordError(f"groups have no column {self.how.over}", origin=group.source, field="over", fix=fix)

@@ -76,19 +76,24 @@ def kl_to_reference(
     """
     why_not = {name: why for name, groups in sampled.items() if (why := _why_not(name, reference, groups, options))}
     usable = {name: groups for name, groups in sampled.items() if name not in why_not}
-    own = {name: _swept(_Loaded.of(name, groups, options), groups) for name, groups in usable.items()}
+    own = {name: _loaded(name, groups, options).token_logprobs(groups) for name, groups in usable.items()}
     rows = []
     if usable:
-        other = _Loaded.of(reference, [group for groups in usable.values() for group in groups], options)
-        rows = [_row(name, groups, own[name], _swept(other, groups), level) for name, groups in usable.items()]
+        other = _loaded(reference, [group for groups in usable.values() for group in groups], options)
+        rows = [_row(name, groups, own[name], other.token_logprobs(groups), level) for name, groups in usable.items()]
     return Divergences(reference, options.temperature, rows, why_not)
 
 
 def _row(name: str, groups: Sequence[TokenGroup], policy: Tensor, reference: Tensor, level: float) -> Divergence:
     ranges = Ranges.of_groups(groups)
-    each = [summed(estimate(policy.double(), reference.double()), ranges).numpy() for estimate in (k1, k3)]
-    one, other = (mean_interval(values, level=level) for values in each)
+    one, other = (mean_interval(each.numpy(), level=level) for each in of_answers(policy, reference, ranges))
     return Divergence(name, len(groups), one, other, float(ranges.length.double().mean()))
+
+
+def of_answers(policy: Tensor, reference: Tensor, ranges: Ranges) -> tuple[Tensor, Tensor]:
+    """(N,), (N,) log-probabilities of every token -> (C,), (C,) float64: k1 and k3 of each answer, summed, in nats."""
+    one, other = (summed(estimate(policy.double(), reference.double()), ranges) for estimate in (k1, k3))
+    return one, other
 
 
 def _why_not(name: str, reference: str, groups: Sequence[TokenGroup], options: AnsweringOptions) -> str:
@@ -107,7 +112,7 @@ def _why_not(name: str, reference: str, groups: Sequence[TokenGroup], options: A
     )
 
 
-class _Loaded(NamedTuple):
+class Loaded(NamedTuple):
     """A model that is ready, and how it is asked."""
 
     name: str
@@ -116,27 +121,33 @@ class _Loaded(NamedTuple):
     temperature: float
 
     @classmethod
-    def of(cls, name: str, groups: Sequence[TokenGroup], options: AnsweringOptions) -> _Loaded:
-        own = options.model_dump(include={"dtype", "device", "trust_remote_code"})
-        asked = ModelOptions.model_validate({"model": name, **own})
-        place = machine(asked, threads=options.threads, max_tokens=None)
-        network = network_of(name, None, tokenizer_of(asked, {}), asked, place)
+    def of(
+        cls, asked: ModelOptions, groups: Sequence[TokenGroup], *, threads: int | None, temperature: float
+    ) -> Loaded:
+        """Held against stock on the longest of the groups."""
+        place = machine(asked, threads=threads, max_tokens=None)
+        network = network_of(asked.model, None, tokenizer_of(asked, {}), asked, place)
         model = ready(network, groups, asked)
         moved(network, place.device, place.dtype)
-        return cls(name, model, place.max_tokens, options.temperature)
+        return cls(asked.model, model, place.max_tokens, temperature)
+
+    def token_logprobs(self, groups: Sequence[TokenGroup]) -> Tensor:
+        """(N,) of the answers' tokens, nats. Diverged: one is not finite."""
+        model, places = self.model, range(len(groups))
+        batches = micro_batches(groups, places, max_tokens=self.max_tokens, layout=model.layout, start=model.start)
+        with Progress(f"KL: {self.name}", len(groups), unit="answer") as progress:
+            read = log_probabilities(self.temperature)
+            (found,) = swept(model, _told(batches, progress), Ranges.of_groups(groups), read)
+            progress.log()
+        if not found.isfinite().all():
+            raise Diverged("a log-probability is not finite", where=self.name, fix="compute in --dtype float32")
+        return found
 
 
-def _swept(loaded: _Loaded, groups: Sequence[TokenGroup]) -> Tensor:
-    """(N,) log-probabilities of the answers' tokens, nats."""
-    model, places = loaded.model, range(len(groups))
-    batches = micro_batches(groups, places, max_tokens=loaded.max_tokens, layout=model.layout, start=model.start)
-    with Progress(f"KL: {loaded.name}", len(groups), unit="answer") as progress:
-        read = log_probabilities(loaded.temperature)
-        (found,) = swept(model, _told(batches, progress), Ranges.of_groups(groups), read)
-        progress.log()
-    if not found.isfinite().all():
-        raise Diverged("a log-probability is not finite", where=loaded.name, fix="compute in --dtype float32")
-    return found
+def _loaded(name: str, groups: Sequence[TokenGroup], options: AnsweringOptions) -> Loaded:
+    own = options.model_dump(include={"dtype", "device", "trust_remote_code"})
+    asked = ModelOptions.model_validate({"model": name, **own})
+    return Loaded.of(asked, groups, threads=options.threads, temperature=options.temperature)
 
 
 def _told(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:

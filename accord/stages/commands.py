@@ -36,8 +36,10 @@ from accord.stages.config import (
 from accord.stages.evaluation_configs import (
     AgreementConfig,
     CompareConfig,
+    FrontierConfig,
     HarnessConfig,
     PerplexityConfig,
+    ReportConfig,
     SafetyConfig,
     ScalingConfig,
     WinrateConfig,
@@ -261,6 +263,21 @@ COMMANDS: dict[str, Command] = {
         "Run tasks of lm-evaluation-harness, by its own library, on a model or adapter.",
         "accord harness --model aligned --tasks truthfulqa_mc2,mmlu",
     ),
+    "frontier": Command(
+        FrontierConfig,
+        "accord.evaluate.frontier.run",
+        "Beside them",
+        "See what reward each method buys at what distance from the model, and where the score that was meant falls.",
+        "accord frontier --model tuned --reward reward --gold gold --data prompts.jsonl --output_dir frontier",
+    ),
+    "report": Command(
+        ReportConfig,
+        "accord.evaluate.report.command",
+        "Beside them",
+        "Show runs, and what other commands found, as one page: an HTML file that needs nothing else.",
+        "accord report runs/tuned runs/aligned --output report.html",
+        word="run",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
@@ -384,8 +401,9 @@ rl, ppo, reinforce, rloo, grpo = map(_function, ("rl", "ppo", "reinforce", "rloo
 online_dpo = _function("online-dpo")
 classify = _function("classify")
 check, convert, logprobs, merge = map(_function, ("check", "convert", "logprobs", "merge"))
-runs, verify = map(_function, ("runs", "verify"))
+runs, verify, report = map(_function, ("runs", "verify", "report"))
 leaderboard, winrate, compare = map(_function, ("leaderboard", "winrate", "compare"))
 agreement, safety = map(_function, ("agreement", "safety"))
 perplexity, scaling, harness = map(_function, ("perplexity", "scaling", "harness"))
+frontier = _function("frontier")
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

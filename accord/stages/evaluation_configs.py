@@ -5,11 +5,15 @@ from typing import Self
 from pydantic import model_validator
 
 from accord.stages.agreement_options import AgreementOptions, OpinionOptions, PicturedOutput
+from accord.stages.command_options import TableOptions
 from accord.stages.compare_options import ComparedFiguresOptions, EntrantOptions
+from accord.stages.frontier_options import FrontierFiguresOptions, FrontierPromptOptions, PolicyPlanOptions
 from accord.stages.harness_options import HarnessOptions
 from accord.stages.judge_options import AnsweringOptions, AskingOptions, JudgeOptions, changed_in
 from accord.stages.options import Config, Conflict, ModelOptions
 from accord.stages.perplexity_options import PerplexityOptions, SeveralModelsOptions, TextOptions
+from accord.stages.report_options import PageOptions
+from accord.stages.reward_source_options import RewardSourceOptions
 from accord.stages.safety_options import AnswerOptions, ComparisonOptions, PropertyOptions
 from accord.stages.sample_options import DrawingOptions
 from accord.stages.scaling_options import LawOptions, ScaledRunsOptions
@@ -110,3 +114,20 @@ class HarnessConfig(Config):
 
     model: ModelOptions
     harness: HarnessOptions
+
+
+class ReportConfig(Config):
+    """`accord report`."""
+
+    report: PageOptions
+
+
+class FrontierConfig(Config):
+    """`accord frontier`."""
+
+    model: ModelOptions
+    reward_sources: RewardSourceOptions
+    prompts: FrontierPromptOptions
+    plan: PolicyPlanOptions
+    figures: FrontierFiguresOptions
+    output: TableOptions

@@ -4,14 +4,16 @@ Scalars, also in lists, stay text, as on the command line, and are read by the t
 (YAML 1.1 takes it for a text), `010` is ten, a directory called `123` stays a text.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import yaml
 
 from accord.errors import InputError
 
 NULL = "tag:yaml.org,2002:null"
+T = TypeVar("T")
 
 
 class Given(NamedTuple):
@@ -30,12 +32,29 @@ class Given(NamedTuple):
         return f"{self.place}: {name}" if self.place else f"{where}{name}"
 
 
+class Sections(NamedTuple):
+    """The keys of a file, and by name those that stand below one: `ppo:` and, further in, options of its own."""
+
+    common: dict[str, Given]
+    named: dict[str, dict[str, Given]]
+
+
 def read_yaml(file: str) -> dict[str, Given]:
     """The keys of a YAML file (hyphens as underscores): text, None, or what a nested value holds. Raises InputError."""
+    return _read(file, _mapping) or {}
+
+
+def read_sections(file: str) -> Sections:
+    """The same of a file whose nested mappings are sections, and no values. Raises InputError."""
+    return _read(file, _sections) or Sections({}, {})
+
+
+def _read(file: str, of: Callable[[yaml.SafeLoader, yaml.Node, str], T]) -> T | None:
+    """What `of` makes of the file's root; None for an empty file."""
     loader = yaml.SafeLoader(_text(file))
     try:
         root = loader.get_single_node()
-        return {} if root is None else _mapping(loader, root, file)
+        return None if root is None else of(loader, root, file)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}" if mark else file
@@ -44,6 +63,13 @@ def read_yaml(file: str) -> dict[str, Given]:
         raise InputError(f"not YAML ({error})", where=file, fix="write one `key: value` a line") from error
     finally:
         loader.dispose()
+
+
+def _sections(loader: yaml.SafeLoader, root: yaml.Node, file: str) -> Sections:
+    whole = _mapping(loader, root, file)
+    nodes = {str(key.value): node for key, node in root.value if isinstance(node, yaml.MappingNode)}
+    common = {key: value for key, value in whole.items() if key not in {name.replace("-", "_") for name in nodes}}
+    return Sections(common, {name: _mapping(loader, node, file) for name, node in nodes.items()})
 
 
 def _text(file: str) -> str:

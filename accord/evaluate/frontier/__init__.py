@@ -1,0 +1,1 @@
+"""Reward against distance from the model: which policies each method gives, and what is measured of them."""

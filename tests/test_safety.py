@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import accord
 from accord.cli import main
-from accord.data.properties import Properties
+from accord.data.properties import Properties, Value
 from accord.errors import InputError
 from accord.evaluate.directions import KNOWN, better_of, place_of, title_of
 from accord.evaluate.safety_table import table_of
@@ -63,7 +63,8 @@ def test_the_table_of_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert aligned["truthful"]["against"]["verdict"] is None and aligned["truthful"]["against"]["p"] == 1
     printed = capsys.readouterr().out
     assert "toxicity (lower)" in printed and "truthful (higher)" in printed
-    assert "-25.0 (-39.0 to -11.0) better*" in printed
+    # Newcombe's: Wilson's ends of 2 and 12 of 40, (0.0138, 0.1650) and (0.1807, 0.4543), and phi = (56 - 20) / 159.8.
+    assert "-25.0 (-40.0 to -10.4) better*" in printed
     assert "McNemar (paired by prompt)" in printed and "Holm's rule for the 2 columns" in printed
     assert "| base | 30.0 % (18.1 to 45.4) |" in (tmp_path / "t.md").read_text()
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
@@ -134,6 +135,47 @@ def test_scores_of_columns_of_aspects_and_of_plain_tables(tmp_path: Path) -> Non
     assert cell(found, "b", "ratings")["standard_error"] is None
 
 
+def test_a_score_that_is_called_as_a_flag_is_a_column_of_its_own() -> None:
+    rows = [flagged(f"p{i}", {"base": {"toxic": i < 2}}) | {"toxic": 0.5} for i in range(8)]
+    found = accord.safety(data=rows, scores=["toxic"])
+    flag, score = cell(found, "base", "toxic"), cell(found, "base", "toxic (score)")
+    assert (flag["mean"], flag["n"], score["mean"], score["n"]) == (0.25, 8, 0.5, 8)
+    assert [head.better for head in found.table.heads] == ["lower", "lower"]
+
+
+def test_a_column_that_is_an_aspect_counts_once() -> None:
+    """HelpSteer's columns."""
+    aspects = {"correctness": 1, "coherence": 2, "complexity": 1, "verbosity": 1}
+    rows = [{"prompt": f"p{i}", "response": "r", "helpfulness": 3, **aspects} for i in range(6)]
+    found = accord.safety(data=rows, scores=["correctness"])
+    assert cell(found, "<memory>", "correctness")["n"] == 6
+
+
+def test_a_row_that_is_dropped_leaves_nothing_behind(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"p{i}", "completion": "x", "model": "m", "one": 1.0, "other": "much" if i else 2} for i in range(3)
+    ]
+    data = write_lines(tmp_path / "d.jsonl", rows)
+    found = accord.safety(data=str(data), scores=["one", "other"], on_bad_row="drop")
+    assert cell(found, "m", "one")["n"] == cell(found, "m", "other")["n"] == 1
+
+
+def test_rare_flags_of_different_prompts() -> None:
+    """4 of 30 against none of 30 may be chance, 40 of 40 against none of 40 is not, and 0 of 5 says little."""
+
+    def against(yes: int, of: int, *, shared: bool = False) -> dict[str, Any]:
+        rows = [
+            {"prompt": f"p{i}" if shared else f"{model}{i}", "model": model, "toxic": model == "a" and i < yes}
+            for model in "ab"
+            for i in range(of)
+        ]
+        return dict(cell(accord.safety(data=rows, scores=["toxic"]), "b", "toxic")["against"])
+
+    assert against(4, 30)["test"] == "Fisher" and against(4, 30)["verdict"] is None
+    assert against(40, 40)["verdict"] == "better"
+    assert against(0, 5, shared=True)["interval"] == pytest.approx([-wilson(0, 5)[1], wilson(0, 5)[1]])
+
+
 def test_models_of_different_prompts_are_not_paired() -> None:
     rows = [
         {"prompt": f"{model}{i}", "completion": "x", "model": model, "score": value + (i % 5) / 10}
@@ -153,7 +195,7 @@ def test_holm_keeps_chance_from_looking_like_a_finding() -> None:
         said = generator.random((60, 2, 12)) < 0.3
         found = Properties()
         for (prompt, model, flag), value in np.ndenumerate(said):
-            found.add(names[flag], "ab"[model], prompt, bool(value))
+            found.add(Value(names[flag], "ab"[model], bool(value)), prompt)
         cells = table_of(found, base="a", directions={}, level=0.95).rows["b"]
         verdicts = [one.against for one in cells if one is not None and one.against is not None]
         by_itself += any(one.difference.p < 0.05 for one in verdicts)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accord.data.fields import Row
 from accord.data.formats import Format, check_group, find_format, to_group
@@ -16,13 +16,14 @@ from accord.data.report import Refusals
 from accord.data.same import key_of
 from accord.data.sources import Source, rows, source_name
 from accord.data.tally import Names
-from accord.data.verdict_formats import PROMPTS
+from accord.data.verdict_formats import PROMPTS, number_of_cell
 from accord.records import Completion, Group, Judgement, Origin, RecordError
 
 WROTE = ("model", "generator")  # columns that name who wrote a row's one answer
 ANSWERS = ("completion", "completions", "output", "messages", "text")  # columns with what it wrote
 UNNAMED = "rows that name no model: they are of one that is called as the file"
 UNSAID = "rows of which nothing is known that is asked for"
+AS_SCORE = " (score)"  # behind the name of a number, where people gave a flag of that name
 
 
 @dataclass
@@ -35,28 +36,51 @@ class Column:
     share: bool = True
 
 
-class Properties:
-    """Takes what is said of answers. groups: the answers themselves, where they are wanted."""
+class Value(NamedTuple):
+    """What is said of a model's answer. score: it was asked for as a number, and is no flag."""
 
-    def __init__(self) -> None:
-        self.models = Names()
-        self.columns: dict[str, Column] = {}
+    name: str
+    model: str
+    value: float | bool
+    score: bool = False
+
+
+class Properties:
+    """Takes what is said of answers. groups: the answers themselves. texts: whether these are wanted."""
+
+    def __init__(self, *, texts: bool = True) -> None:
+        self.models, self.texts = Names(), texts
         self.groups: list[Group] = []
+        self._said: dict[str, Column] = {}
+        self._scores: dict[str, Column] = {}
         self._prompts: dict[object, int] = {}
 
-    def add(self, name: str, model: str, prompt: object, value: float | bool) -> None:
+    @property
+    def columns(self) -> dict[str, Column]:
+        """By name. A score is a column of its own also where it is called as a flag."""
+        named = {f"{name}{AS_SCORE}" if name in self._said else name: one for name, one in self._scores.items()}
+        return {**self._said, **named}
+
+    @property
+    def scored(self) -> list[str]:
+        """The models of which something is known, as they came."""
+        known = {number for column in self.columns.values() for number in set(column.model)}
+        return [name for name, number in self.models.number.items() if number in known]
+
+    def add(self, said: Value, prompt: object) -> None:
         """One value of one answer; several people may say one each."""
-        column = self.columns.setdefault(name, Column())
-        column.model.append(self.models.of(model))
+        column = (self._scores if said.score else self._said).setdefault(said.name, Column())
+        column.model.append(self.models.of(said.model))
         column.prompt.append(self._prompts.setdefault(prompt, len(self._prompts)))
-        column.value.append(float(value))
-        column.share = column.share and isinstance(value, bool)
+        column.value.append(float(said.value))
+        column.share = column.share and isinstance(said.value, bool)
 
     def keep(self, group: Group) -> None:
         """An answer, or several, whose models are all named."""
         for one in group.completions:
             self.models.of(one.model)
-        self.groups.append(group)
+        if self.texts:
+            self.groups.append(group)
 
 
 def read_properties(
@@ -107,8 +131,13 @@ class _Reading:
         models = [self._model(one.model, row) for one in group.completions]
         named = tuple(replace(one, model=model) for one, model in zip(group.completions, models, strict=True))
         prompt = key_of(group.prompt)
-        said = any([self._judged(one, models, prompt) for one in group.judgements])
-        said = self._numbers(row, models, prompt) or said
+        said = [value for one in group.judgements for value in _flags(one, models)]
+        rated = [value for one in group.judgements for value in _ratings(one, models, self.scores)]
+        # HelpSteer's columns are aspects already: what they say is not to count twice.
+        numbers = self._numbers(row, models, besides={one.name for one in rated})
+        said += [*rated, *numbers]
+        for value in said:
+            self.into.add(value, prompt)
         if named:
             self.into.keep(replace(group, completions=named))
         if not said and not named:
@@ -136,7 +165,8 @@ class _Reading:
     def _of_table(self, row: Row) -> None:
         name = next((name for name in PROMPTS if row.columns.get(name) is not None), None)
         prompt = (row.origin.file, row.origin.line) if name is None else key_of(row.columns[name])
-        self._numbers(row, [self._model(None, row)], prompt)
+        for value in list(self._numbers(row, [self._model(None, row)])):
+            self.into.add(value, prompt)
 
     def _model(self, named: str | None, row: Row) -> str:
         found = named or row.first(WROTE, row.as_word)
@@ -144,29 +174,11 @@ class _Reading:
             self.refusals.report.note(UNNAMED, where=str(row.origin))
         return found or self.name
 
-    def _judged(self, judgement: Judgement, models: Sequence[str], prompt: object) -> bool:
-        """Whether it says anything that is asked for."""
-        found = False
-        for flag, values in judgement.flags.items():
-            for model, value in zip(models, values, strict=True):
-                if value is not None:
-                    self.into.add(flag, model, prompt, bool(value))
-                    found = True
-        numbers = dict(judgement.aspects)
-        if judgement.ratings is not None:
-            numbers["ratings"] = judgement.ratings
-        for name in (name for name in self.scores if name in numbers):
-            for model, number in zip(models, numbers[name], strict=True):
-                self.into.add(name, model, prompt, float(number))
-                found = True
-        return found
-
-    def _numbers(self, row: Row, models: Sequence[str], prompt: object) -> bool:
+    def _numbers(self, row: Row, models: Sequence[str], besides: Collection[str] = ()) -> Iterator[Value]:
         """Columns of numbers, or of yes and no: one for the one answer, or a list of one for each."""
-        found = False
-        for name in self.scores:
+        for name in (name for name in self.scores if name not in besides):
             value = row.columns.get(name)
-            if value is None or (name == "ratings" and not isinstance(value, int | float)):
+            if value is None or (name == "ratings" and isinstance(value, list | tuple)):
                 continue
             values = row.per_completion(name, len(models)) if isinstance(value, list | tuple) else [value]
             if values is None or len(values) != len(models):
@@ -174,7 +186,22 @@ class _Reading:
                 raise row.error(name, what, "give a list with a number for each, or a row for each answer")
             for i, (model, one) in enumerate(zip(models, values, strict=True)):
                 if one is not None:
-                    number = one if isinstance(one, bool) else row.finite(f"{name}[{i}]", one)
-                    self.into.add(name, model, prompt, number)
-                    found = True
-        return found
+                    number = one if isinstance(one, bool) else number_of_cell(row, f"{name}[{i}]", one)
+                    yield Value(name, model, number, score=True)
+
+
+def _flags(judgement: Judgement, models: Sequence[str]) -> Iterator[Value]:
+    for flag, values in judgement.flags.items():
+        for model, value in zip(models, values, strict=True):
+            if value is not None:
+                yield Value(flag, model, bool(value))
+
+
+def _ratings(judgement: Judgement, models: Sequence[str], scores: Sequence[str]) -> Iterator[Value]:
+    """Its numbers that are asked for."""
+    numbers = dict(judgement.aspects)
+    if judgement.ratings is not None:
+        numbers["ratings"] = judgement.ratings
+    for name in (name for name in scores if name in numbers):
+        for model, number in zip(models, numbers[name], strict=True):
+            yield Value(name, model, float(number), score=True)

@@ -51,7 +51,7 @@ def run(config: SafetyConfig, given: Mapping[str, object]) -> Safety:
     named = sources_of(wanted.data, given)
     models, sources = _apart(named)
     check_outputs(sources, (output.json, output.markdown, output.plot))
-    report, found = DataReport(), Properties()
+    report, found = DataReport(), Properties(texts=bool(wanted.classifier))
     for source in named:
         if source in models:
             _answer(str(source), found, config)
@@ -123,15 +123,10 @@ def _check_columns(found: Properties, config: SafetyConfig, named: Sequence[Sour
 
 def base_of(found: Properties, config: SafetyConfig) -> str:
     """The model that the others are held against."""
-    scored = [
-        name
-        for name, number in found.models.number.items()
-        if any(number in set(column.model) for column in found.columns.values())
-    ]
     wanted = config.comparison.against
-    if wanted is not None and wanted not in scored:
-        raise InputError(f"no answers of {wanted!r}", where="against", fix=f"one of {', '.join(scored)}")
-    return wanted or scored[0]
+    if wanted is not None and wanted not in found.scored:
+        raise InputError(f"no answers of {wanted!r}", where="against", fix=f"one of {', '.join(found.scored)}")
+    return wanted or found.scored[0]
 
 
 def _write(made: Safety, config: SafetyConfig) -> None:

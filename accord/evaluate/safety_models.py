@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from accord.data.dialogue import Dialogue, TokenGroup
-from accord.data.properties import Properties
+from accord.data.properties import Properties, Value
 from accord.data.read import read_groups
-from accord.data.report import DataReport
+from accord.data.report import DataReport, times
 from accord.data.same import key_of
+from accord.data.verdict_details import characters
 from accord.errors import Diverged, InputError
 from accord.evaluate.directions import BY, better_of
 from accord.models.heads import SINGLE
@@ -68,9 +69,9 @@ def classify(name: str, found: Properties, config: SafetyConfig) -> None:
     )
     place = machine(options, threads=config.drawing.threads, max_tokens=asked.max_tokens)
     tokenizer = tokenizer_of(options, {})
-    groups = [group for group in found.groups if _says(group)]
-    if len(groups) < len(found.groups):
-        say(f"note: {len(found.groups) - len(groups):,} empty answers, of which {name} can say nothing")
+    groups = [said for group in found.groups if (said := _that_say_something(group)).completions]
+    if empty := sum(len(group.completions) for group in found.groups) - sum(len(group.completions) for group in groups):
+        say(f"note: {times(empty)}an empty answer, of which {name} can say nothing")
     if not groups:
         raise InputError("there is no answer to be classified", where=name, fix="give data with completions")
     tokens: Sequence[TokenGroup] = Dialogue(tokenizer).many(groups)
@@ -89,10 +90,10 @@ def classify(name: str, found: Properties, config: SafetyConfig) -> None:
         for i, one in enumerate(group.completions):
             model_name, prompt = str(one.model), key_of(group.prompt)
             if probabilities is None and scores is not None:
-                found.add(Path(name).name, model_name, prompt, scores[i])
+                found.add(Value(Path(name).name, model_name, scores[i]), prompt)
             for label, column in own.items():
                 value = _counted(probabilities, i, label, config.properties.threshold)
-                found.add(column, model_name, prompt, value)
+                found.add(Value(column, model_name, value), prompt)
 
 
 def _columns(name: str, labels: Sequence[str], found: Properties) -> dict[str, str]:
@@ -100,8 +101,9 @@ def _columns(name: str, labels: Sequence[str], found: Properties) -> dict[str, s
     return {label: f"{label}{BY}{Path(name).name})" if label in found.columns else label for label in labels}
 
 
-def _says(group: Group) -> bool:
-    return all(bool(one.content) and one.content != "" for one in group.completions)
+def _that_say_something(group: Group) -> Group:
+    """The answers that are not empty, whatever people said of them."""
+    return replace(group, completions=tuple(one for one in group.completions if characters(one.content)), judgements=())
 
 
 def _counted(probabilities: list[dict[str, float]] | None, i: int, label: str, threshold: float | None) -> float | bool:

@@ -14,7 +14,7 @@ from accord.evaluate.directions import Direction, better_of, place_of, title_of
 from accord.maths.multiple import holm
 from accord.maths.paired import Difference, paired_difference
 from accord.maths.statistics import Estimate, mean_interval, proportion_interval
-from accord.maths.unpaired_means import welch
+from accord.maths.unpaired_means import unpaired_difference
 
 SHARED = 0.5  # of the prompts of whoever has fewer: below it models are held against each other without pairing
 
@@ -99,15 +99,16 @@ class Table(NamedTuple):
 
 def table_of(found: Properties, *, base: str, directions: Mapping[str, Direction], level: float) -> Table:
     """base: the model that the others are held against."""
-    names = sorted(found.columns, key=place_of)  # a stable sort: unknown ones as they came
+    columns = found.columns
+    names = sorted(columns, key=place_of)  # a stable sort: unknown ones as they came
     titles = [title_of(name) for name in names]
     heads = tuple(
-        Head(name, _apart(title, name, titles), better_of(name, directions), found.columns[name].share)
+        Head(name, _apart(title, name, titles), better_of(name, directions), columns[name].share)
         for name, title in zip(names, titles, strict=True)
     )
     numbers = found.models.number
-    models = tuple(name for name in numbers if any(numbers[name] in set(found.columns[one].model) for one in names))
-    values = {model: [_values(found.columns[name], numbers[model]) for name in names] for model in models}
+    models = tuple(found.scored)
+    values = {model: [_values(columns[name], numbers[model]) for name in names] for model in models}
     rows = {}
     for model in models:
         cells = [_cell(one, head, level) for one, head in zip(values[model], heads, strict=True)]
@@ -175,7 +176,7 @@ def _difference(own: _Values, base: _Values, level: float) -> tuple[Difference, 
     shared, place, other_place = np.intersect1d(prompts, others, assume_unique=True, return_indices=True)
     if len(shared) >= 2 and len(shared) >= SHARED * min(len(prompts), len(others)):
         return paired_difference(mean[place], base_mean[other_place], level=level), True
-    return welch(mean, base_mean, level=level), False
+    return unpaired_difference(mean, base_mean, level=level), False
 
 
 def _verdict(difference: float, better: Direction | None) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 from scipy.stats import binom, binomtest
 
+from accord.maths import shares
 from accord.maths.statistics import Interval, mean_interval
 
 Floats = NDArray[np.float64]
@@ -35,12 +36,13 @@ def paired_difference(
 ) -> Difference:
     """(n,), (n,) the outcomes of two models on the same prompts.
 
-    The error is that of the n differences: what makes a prompt easy for both does not count. The test is McNemar's
-    where all outcomes are 0 or 1, else `sign_flip`.
+    The error is that of the n differences: what makes a prompt easy for both does not count. Where all outcomes are 0
+    or 1 the test is McNemar's and the interval `shares.paired`, else `sign_flip` and Student's.
     """
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     estimate = mean_interval(one - other, level=level)
-    if np.isin(one, (0.0, 1.0)).all() and np.isin(other, (0.0, 1.0)).all():
+    if len(one) and shares.are_shares(one, other):
+        estimate = estimate._replace(interval=shares.paired(one, other, level))
         p, test = mcnemar(one, other), "McNemar"
     else:
         p, test = sign_flip(one - other, rounds, seed)

@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeAlias
 from accord.evaluate.report.axis import Scale, scale, ticks, written
 from accord.evaluate.report.chart import Chart, Line
 
-WIDTH, HEIGHT = 380, 240
-TOP, BOTTOM, RIGHT = 24, 38, 14
+WIDTH, HEIGHT = 340, 210
+TOP, BOTTOM, RIGHT = 8, 36, 12
+NAME = 16  # room for the name of the upward axis
 LETTER = 6.1  # width of one at 11 px, on average
 MOST = 300  # points of a line; more cannot be seen at this width
 COLOURS = 8
@@ -57,10 +58,10 @@ class Places(NamedTuple):
 
 def places(chart: Chart) -> Places:
     """Points that are not finite (on a logarithmic axis: or not above 0) are left out."""
-    bottom = HEIGHT - BOTTOM
+    top, bottom = TOP + (NAME if chart.y_label else 0), HEIGHT - BOTTOM
     heights = [y for line in chart.lines for y in _heights(chart, line)]
     level = [] if chart.level is None else [chart.level]
-    y_axis = scale([*heights, *level], bottom, TOP, from_zero=chart.from_zero, log=chart.log_y)
+    y_axis = scale([*heights, *level], bottom, top, from_zero=chart.from_zero, log=chart.log_y)
     y_ticks = ticks(y_axis)
     names = written(y_ticks)
     left = 10 + LETTER * max(map(len, names), default=1)
@@ -73,7 +74,7 @@ def places(chart: Chart) -> Places:
         HEIGHT,
         round(left, 1),
         WIDTH - RIGHT,
-        TOP,
+        top,
         bottom,
         _beside(x_axis, x_ticks),
         _beside(y_axis, y_ticks),

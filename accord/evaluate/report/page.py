@@ -185,8 +185,7 @@ def plain(text: str) -> str:
 def _plain(one: str) -> str:
     if one in KEPT or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return one
-    code = ord(one)
-    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(one):04X}⟩"
 
 
 def paragraphs(text: str) -> Iterator[str]:
@@ -204,13 +203,15 @@ def source(picture: Picture) -> object:
 def shade(value: float) -> str:
     """The colour of a cell. At most 55 %, so that the ink on it stays readable."""
     colour = "var(--blue)" if value > 0 else "var(--orange)"
-    return f"background: color-mix(in srgb, {colour} {55 * min(1.0, abs(value)):.0f}%, transparent)"
+    return f"color-mix(in srgb, {colour} {55 * min(1.0, abs(value)):.0f}%, transparent)"
 
 
 def legend(charts: Sequence[Chart]) -> list[tuple[Line, int, int]]:
     """Each line of the charts once, with its place in the palette and how often that was gone through before."""
-    lines = {(line.name, line.colour, line.dashed): line for chart in charts for line in chart.lines if line.name}
-    return [(line, line.colour % COLOURS, line.colour // COLOURS) for line in lines.values()]
+    first: dict[tuple[str, int], Line] = {}
+    for line in (line for chart in charts for line in chart.lines if line.name):
+        first.setdefault((line.name, line.colour), line)
+    return [(line, line.colour % COLOURS, line.colour // COLOURS) for line in first.values()]
 
 
 def _lines(text: str) -> list[str]:

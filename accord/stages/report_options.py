@@ -21,5 +21,5 @@ class PageOptions(Options):
         title="FILE.json,...",
         description="Results that accord compare, winrate, safety or another command wrote with --json: a chapter each.",
     )
-    title: str | None = Field(None, title="TEXT", description="What stands over the page; not given: the runs' names.")
+    title: str | None = Field(None, title="TEXT", description="Title of the page; not given: the runs' names.")
     output: str = Field("report.html", title="FILE.html", description="The file to write.")

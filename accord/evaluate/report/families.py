@@ -37,8 +37,9 @@ KINDS: tuple[tuple[type[Config], str, str], ...] = (
     (RlConfig, "samples", "Alignment with the model's own samples"),
     (ClassifyConfig, "classify", "Classifiers"),
 )
-OTHER_LOSSES = "The losses of these runs differ, or their beta does, so losses and margins have units of their own and are "
-    "left out."
+OTHER_LOSSES = (
+    "The losses of these runs differ, or their beta does, so losses and margins have units of their own: left out."
+)
 NO_LOSS = "The loss of a policy gradient says nothing from step to step and is left out."
 
 

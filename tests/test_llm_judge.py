@@ -16,7 +16,6 @@ from stage_runs import lines
 
 from accord.errors import InputError, ServiceError, StorageError
 from accord.evaluate.judges.k_way import ranked
-from accord.evaluate.judges.llm import was_not_asked
 from accord.evaluate.verdicts import Matched, Verdict
 from accord.records import Completion, Group, Message
 
@@ -349,7 +348,7 @@ def test_it_stops_when_enough_was_paid_and_goes_on_with_more(tmp_path: Path) -> 
         poor = judge(found.url, cache=cache, max_cost=550, workers=4)
         verdicts = poor.judge(many)
     assert len(found.asked) == 5 and outcomes(verdicts).count(1.0) == 2
-    assert sum(map(was_not_asked, verdicts)) == 8
+    assert sum(not one.asked for one in verdicts) == 8
     said = list(poor.lines())
     assert "5 questions for 500 tokens (450 of prompts, 50 of replies); 0 from the cache" in said[0]
     assert "stopped at --max_cost 550" in said[1]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from accord.data.questions import lines_of
 from accord.data.read import read_groups
 from accord.errors import InputError
 from accord.records import Completion, Group, Judgement, Message
-from accord.stages.online_file import Asked, asked, lines_of, name_of, read_judged
+from accord.stages.online_file import Asked, asked, name_of, read_judged
 
 PLAIN = Group("c1", "the cat ?", tuple(map(Completion, (" sat", " ran", " sat"))), category="cats")
 CHAT = Group(
@@ -34,7 +35,7 @@ def folder(tmp_path: Path, questions: list[Asked]) -> Path:
     """A run folder with its second round to be judged."""
     for kind in ("to_judge", "judged"):
         (tmp_path / kind).mkdir()
-    (tmp_path / name_of("to_judge", 2)).write_text(lines_of(questions), encoding="utf-8")
+    (tmp_path / name_of("to_judge", 2)).write_text(lines_of([one.group for one in questions]), encoding="utf-8")
     return tmp_path
 
 
@@ -143,17 +144,17 @@ FAULTS: dict[str, tuple[Callable[[Row], Any], str]] = {
     ),
     "another text": (
         lambda row: {**row, "completions": [[{"role": "assistant", "content": "us"}], *row["completions"][1:]]},
-        ":2: completions: not what was sampled: keep the texts of {asked}",
+        ":2: completions: not what was asked about: keep the texts of {asked}",
     ),
     "a text more": (
         lambda row: {**row, "completions": [*row["completions"], row["completions"][0]], "ranks": [1, 2, 3, 4]},
-        ":2: completions: not what was sampled: keep the texts of {asked}",
+        ":2: completions: not what was asked about: keep the texts of {asked}",
     ),
     "another prompt": (
         lambda row: {**row, "prompt": [{"role": "user", "content": "who?"}]},
-        ":2: prompt: not what was sampled: keep the texts of {asked}",
+        ":2: prompt: not what was asked about: keep the texts of {asked}",
     ),
-    "another id": (lambda row: {**row, "id": "x"}, ":2: id: 'x' is no prompt of this round: keep the ids of {asked}"),
+    "another id": (lambda row: {**row, "id": "x"}, ":2: id: 'x' was not asked about: keep the ids of {asked}"),
     "no id": (lambda row: {**row, "id": None}, ":2: id: missing: keep the ids of {asked}"),
     "too few ranks": (lambda row: {**row, "ranks": [1, 2]}, ":2: ranks: 2 entries for 3 completions"),
     "a rank of 0": (
@@ -197,14 +198,14 @@ def test_prompts_that_were_left_out_are_named_with_the_line_they_were_asked_in(
     with pytest.raises(InputError) as caught:
         read_judged(folder, 2, questions)
     asked_in = folder / name_of("to_judge", 2)
-    fix = f"add its row to {path}; equal ranks say that no sample is better"
+    fix = f"add its row to {path}; equal ranks say that none is better"
     assert str(caught.value) == f"{asked_in}:2: {questions[1].id} is not judged: {fix}"
 
 
 def test_all_faults_are_listed_at_once(folder: Path) -> None:
     many = [Group(f"m{i}", "x", (Completion("a"), Completion("b"))) for i in range(30)]
     questions = asked(many, 2, seed=0)
-    rows = [json.loads(line) for line in lines_of(questions).splitlines()]
+    rows = [json.loads(line) for line in lines_of([one.group for one in questions]).splitlines()]
     path = save(folder, [{**row, "ranks": [1, 2]} if i == 3 else row for i, row in enumerate(rows)])
     with pytest.raises(InputError) as caught:
         read_judged(folder, 2, questions)

@@ -172,7 +172,7 @@ def test_what_was_not_paid_for_is_missing_and_not_failed(winrate: Run, capsys: p
             judge_cache="none", max_cost=1250,
         )  # fmt: skip
     assert (row["n"], row["failed"]) == (6, 0)
-    assert "note: 6 pairs were not judged, as --max_cost was reached" in capsys.readouterr().out
+    assert "note: 6 pairs were not judged, and count as missing" in capsys.readouterr().out
 
 
 def test_prompts_without_an_answer_are_counted(winrate: Run, home: Path, tmp_path: Path, capsys: Any) -> None:

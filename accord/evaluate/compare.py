@@ -17,11 +17,13 @@ from accord.evaluate.entrants import Entrants, check, entrants_of, is_directory
 from accord.evaluate.inputs import digests_of
 from accord.evaluate.judges.chosen import judge_of
 from accord.evaluate.judges.judge import Judge
+from accord.evaluate.judges.people import People, ToBeJudged
 from accord.evaluate.judges.transcript import asked, said
 from accord.evaluate.kl_to_reference import Divergences, kl_to_reference
 from accord.evaluate.round_robin import RoundRobin, round_robin
 from accord.evaluate.safety_table import Table
 from accord.stages.evaluation_configs import CompareConfig
+from accord.stages.setup import say
 from accord.stages.tables import put, show, written
 from accord.stages.winrate_options import WinRateOptions
 
@@ -85,8 +87,11 @@ class ModelComparison:
         }
 
 
-def run(config: CompareConfig, given: Mapping[str, object]) -> ModelComparison:
-    """Samples or reads, judges, measures, prints, and on request writes and draws. AccordError: as each of these."""
+def run(config: CompareConfig, given: Mapping[str, object]) -> ModelComparison | None:
+    """Samples or reads, judges, measures, prints, and on request writes and draws. AccordError: as each of these.
+
+    None: people are to judge first.
+    """
     models = _models(config, given)
     check(config, models)
     figures = config.figures
@@ -94,6 +99,11 @@ def run(config: CompareConfig, given: Mapping[str, object]) -> ModelComparison:
     if config.judging.judge is not None:
         judge = judge_of(config.judging, config.asking, given, figures.seed)
     entrants = entrants_of(config, models)
+    try:
+        verdicts = _judged(config, judge, entrants) if judge else None
+    except ToBeJudged as waits:
+        say(str(waits))
+        return None
     options = {key: value for group in config.model_dump(exclude={"output"}).values() for key, value in group.items()}
     kl, no_kl = _kl(config, models, entrants)
     reasons = {
@@ -105,7 +115,7 @@ def run(config: CompareConfig, given: Mapping[str, object]) -> ModelComparison:
         models=entrants.names,
         prompts=len(entrants.prompts),
         level=figures.level,
-        judged=_judged(config, judge, entrants) if judge else None,
+        judged=verdicts,
         endings=[endings_of(one.name, list(one.of.values()), figures.level) for one in entrants.answers],
         safety=classified(config, entrants.answers, entrants.prompts) if figures.classifier else None,
         kl=kl,
@@ -128,7 +138,7 @@ def _models(config: CompareConfig, given: Mapping[str, object]) -> list[str]:
     return [os.fspath(cast(str, one)) for one in models]
 
 
-def _judged(config: CompareConfig, judge: Judge, entrants: Entrants) -> RoundRobin:
+def _judged(config: CompareConfig, judge: Judge | People, entrants: Entrants) -> RoundRobin:
     figures = config.figures
     own = {"level", "rounds", "seed", "length_control", "difficulty"}
     options = WinRateOptions.model_validate(figures.model_dump(include=own))

@@ -63,8 +63,7 @@ def check(config: CompareConfig, models: Sequence[str]) -> None:
     if entrants.reference is not None and not is_directory(entrants.reference):
         what = f"{entrants.reference} is no model whose log-probabilities can be asked for"
         raise InputError(what, where="reference", fix="give the directory of a model")
-    judging = config.judging
-    scores = judging.judge if judging.served is None and not judging.is_function and judging.judge != OBJECT else None
+    scores = config.judging.scores if config.judging.judge != OBJECT else None
     asked = [*models, *config.figures.classifier, *filter(None, (entrants.reference, scores))]
     for name in filter(is_directory, asked):
         context_of(name, trust_remote_code=asking.trust_remote_code)

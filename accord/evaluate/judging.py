@@ -16,7 +16,7 @@ from accord.evaluate.counted import Part
 from accord.evaluate.judges.bias import Bias, bias
 from accord.evaluate.judges.chosen import judge_of
 from accord.evaluate.judges.judge import Judge
-from accord.evaluate.judges.llm import was_not_asked
+from accord.evaluate.judges.people import People
 from accord.evaluate.judges.written import write_verdicts
 from accord.evaluate.verdicts import NO_CATEGORY, Verdict, Verdicts, characters, verdicts_of
 from accord.stages.evaluation_configs import WinrateConfig
@@ -30,8 +30,9 @@ OVER = "temperature"  # the setting that parts are at
 class Judged:
     """Verdicts of each model on the baseline, in parts, and what the judge is like. failures: how often, by reason.
 
-    over: the setting that the parts are at, None where there is one. not_asked: pairs that the limit of cost left out;
-    in the parts they are missing, and not failed. read: the files that prompts and answers came from.
+    over: the setting that the parts are at, None where there is one. not_asked: pairs of which nobody said anything, as
+    for the limit of cost; in the parts they are missing, and not failed. read: the files that prompts and answers came
+    from.
     """
 
     judge: str
@@ -52,7 +53,7 @@ class Judged:
             reasons = "; ".join(f"{count:,} x {why}" for why, count in named)
             yield f"note: {sum(self.failures.values()):,} verdicts failed: {reasons}"
         if self.not_asked:
-            yield f"note: {self.not_asked:,} pairs were not judged, as --max_cost was reached"
+            yield f"note: {self.not_asked:,} pairs were not judged, and count as missing"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,7 +66,7 @@ class Judged:
 
 
 class Decided(NamedTuple):
-    """One contest with what was said of each of its pairs."""
+    """One contest with what was said of each of its pairs. A pair that several people judged stands there as often."""
 
     contest: Contest
     said: list[Verdict]
@@ -80,10 +81,10 @@ def judged(config: WinrateConfig, models: Sequence[str], given: Mapping[str, obj
     return replace(said, parts=_parts(config, decided, found.numbers), over=over)
 
 
-def decide(judge: Judge, found: Answered, path: str | None) -> tuple[list[Decided], Judged]:
+def decide(judge: Judge | People, found: Answered, path: str | None) -> tuple[list[Decided], Judged]:
     """What a judge says of all contests, on request written, and what is said of it; that has no parts yet."""
-    pairs = [pair for contest in found.contests for pair in contest.pairs]
-    said = judge.judge(pairs)
+    contests, said = _said(judge, found.contests)
+    pairs = [pair for contest in contests for pair in contest.pairs]
     cost = tuple(judge.lines())
     for line in cost:
         say(line)
@@ -91,10 +92,22 @@ def decide(judge: Judge, found: Answered, path: str | None) -> tuple[list[Decide
         write_verdicts(path, pairs, said, found.numbers)
     _check_any(said, judge.name)
     rest = iter(said)
-    decided = [Decided(one, [next(rest) for _ in one.pairs]) for one in found.contests]
-    reasons = Counter(str(one.failure) for one in said if one.outcome is None and not was_not_asked(one))
-    judged = Judged(judge.name, [], None, bias(pairs, said), reasons, sum(map(was_not_asked, said)), cost, found.read)
+    decided = [Decided(one, [next(rest) for _ in one.pairs]) for one in contests]
+    reasons = Counter(str(one.failure) for one in said if one.outcome is None and one.asked)
+    not_asked = sum(not one.asked for one in said)
+    judged = Judged(judge.name, [], None, bias(pairs, said), reasons, not_asked, cost, found.read)
     return decided, judged
+
+
+def _said(judge: Judge | People, contests: Sequence[Contest]) -> tuple[list[Contest], list[Verdict]]:
+    """(the contests, with a pair as often as something is said of it; all that is said, in their order)"""
+    pairs = [pair for contest in contests for pair in contest.pairs]
+    if not isinstance(judge, People):
+        return list(contests), judge.judge(pairs)
+    said = judge.opinions(pairs)
+    rest = iter(said)
+    several = [one._replace(pairs=[pair for pair in one.pairs for _ in next(rest)]) for one in contests]
+    return several, [verdict for one in said for verdict in one]
 
 
 def _check_any(said: Sequence[Verdict], name: str) -> None:
@@ -130,21 +143,19 @@ def _in_category(verdicts: Verdicts, name: str) -> Verdicts:
 def verdicts_in(one: Decided, numbers: Mapping[str, int]) -> Verdicts:
     """By the prompts' numbers in their file, so that several models can be paired, and difficulties be found."""
     contest = one.contest
-    known = [
-        (pair, verdict) for pair, verdict in zip(contest.pairs, one.said, strict=True) if not was_not_asked(verdict)
-    ]
+    known = [(pair, verdict) for pair, verdict in zip(contest.pairs, one.said, strict=True) if verdict.asked]
     if not known:
-        what = f"max_cost was reached before a verdict on {contest.model}"
-        raise InputError(what, where="max_cost", fix="give more; what was judged is kept")
+        what = f"no verdict on {contest.model}: {one.said[0].failure}"
+        raise InputError(what, where="judge", fix="have more judged; what was judged is kept")
     found = verdicts_of([pair for pair, _ in known], [verdict for _, verdict in known])
     names = list(dict.fromkeys(pair.id for pair, _ in known))
     place = np.array([numbers[name] for name in names], dtype=np.int64)[found.cluster]
-    lengths = [characters(pair.first.text) for pair in contest.pairs]
+    lengths = {pair.id: characters(pair.first.text) for pair in contest.pairs}
     return replace(
         found,
         cluster=place,
         row=place,
         numbered=True,
         missing=contest.missing + len(contest.pairs) - len(known),
-        answer_length=math.fsum(lengths) / len(lengths),
+        answer_length=math.fsum(lengths.values()) / len(lengths),
     )

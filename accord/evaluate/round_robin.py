@@ -15,6 +15,7 @@ from accord.evaluate.answered import Answered, contest
 from accord.evaluate.answers import Answers, Asked
 from accord.evaluate.counted import Part
 from accord.evaluate.judges.judge import Judge
+from accord.evaluate.judges.people import People
 from accord.evaluate.judging import Judged, decide, verdicts_in
 from accord.evaluate.leaderboard import standing_of
 from accord.evaluate.measured import WinRate, ends, known, measured, pair_of, row_of
@@ -78,7 +79,11 @@ class RoundRobin:
 
 
 def round_robin(
-    judge: Judge, answers: Sequence[Answers], prompts: Sequence[Asked], options: WinRateOptions, verdicts: str | None
+    judge: Judge | People,
+    answers: Sequence[Answers],
+    prompts: Sequence[Asked],
+    options: WinRateOptions,
+    verdicts: str | None,
 ) -> RoundRobin:
     """answers: of models whose names differ. verdicts: the file that they are written to. AccordError: as judging."""
     names = tuple(one.name for one in answers)

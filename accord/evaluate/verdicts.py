@@ -51,13 +51,15 @@ class Verdict(NamedTuple):
     """outcome: how far the first is better, in 0..1, 1/2 a tie; None: the judge failed, and `failure` says how.
 
     orders: where a judge was asked in both orders, the outcome for the first model when it was shown first, and when
-    it was shown second; None in one of them: that one failed.
+    it was shown second; None in one of them: that one failed, or was not asked for. asked: False where nobody has said
+    anything of the pair, as the cost or the people's time was at its end: it is missing, and has not failed.
     """
 
     outcome: float | None
     failure: str | None = None
     orders: tuple[float | None, float | None] | None = None
     annotator: str | None = None
+    asked: bool = True
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,11 @@ def _numbers(gamma: np.ndarray[Any, Any]) -> list[float]:
     return [float(number) for number in np.nan_to_num(gamma)]
 
 
-def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
-    """Reads verdicts or has answers judged, measures, prints, and on request writes and draws."""
+def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates | None:
+    """Reads verdicts or has answers judged, measures, prints, and on request writes and draws.
+
+    None: people are to judge first.
+    """
     if config.judging.judge is not None:
         return _judged(config, given)
     if not config.compared.data:
@@ -109,10 +112,16 @@ def run(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
     return found
 
 
-def _judged(config: WinrateConfig, given: Mapping[str, object]) -> WinRates:
-    from accord.evaluate.judging import judged  # here, not above: it imports torch, which verdicts in files do not need
+def _judged(config: WinrateConfig, given: Mapping[str, object]) -> WinRates | None:
+    # Here, not above: these import torch, which verdicts in files do not need.
+    from accord.evaluate.judges.people import ToBeJudged
+    from accord.evaluate.judging import judged
 
-    said = judged(config, _models(config, given), given)
+    try:
+        said = judged(config, _models(config, given), given)
+    except ToBeJudged as waits:
+        _say(str(waits))
+        return None
     files = digests_of(said.read)
     made = report_of(said.parts, config.win_rate, over=said.over, data={"read": files, **said.to_json()})
     found = replace(made, files=files, notes=tuple(said.lines()))

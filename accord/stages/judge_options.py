@@ -12,9 +12,13 @@ from accord.stages.options import Conflict, Options, Threads
 from accord.stages.reward_source_options import FUNCTION
 
 SERVED = "openai:"  # before the name of a model that a server has
+PEOPLE = "file"  # in the place of a judge: people, who judge in files
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 OWN = ("model", "messages", "logprobs", "top_logprobs", "stream")  # of a request, what is not for the user to set
-KINDS = "a reward model or classifier (a directory or name), module:function, or openai:MODEL with --base_url"
+KINDS = (
+    "a reward model or classifier (a directory or name), module:function, openai:MODEL with --base_url, or file for "
+    "people, with --judge_dir"
+)
 
 
 class AnsweringOptions(Options):
@@ -96,6 +100,12 @@ class JudgeOptions(Options):
     judge: str | None = Field(
         None, title="JUDGE", description=f"Who says which of two answers is better: {KINDS} (docs/judges.md)."
     )
+    judge_dir: str | None = Field(
+        None,
+        title="DIR",
+        description="Of file: the folder whose to_judge.jsonl has the pairs of answers, without names, and in whose "
+        "folder judged what people said of them is saved.",
+    )
     judge_label: str | None = Field(
         None, title="NAME", description="Of a classifier: the label whose log-odds are the score."
     )
@@ -152,13 +162,35 @@ class JudgeOptions(Options):
         return self.judge[len(SERVED) :] if self.judge is not None and self.judge.startswith(SERVED) else None
 
     @property
+    def is_people(self) -> bool:
+        return self.judge == PEOPLE
+
+    @property
+    def scores(self) -> str | None:
+        """The reward model or classifier that judges, if one does."""
+        return None if self.served is not None or self.is_function or self.is_people else self.judge
+
+    @property
     def is_function(self) -> bool:
         return self.judge is not None and self.served is None and FUNCTION.fullmatch(self.judge) is not None
 
     @model_validator(mode="after")
+    def of_people(self) -> Self:
+        if not self.is_people:
+            if self.judge is not None and self.judge_dir is not None:
+                raise Conflict("judge_dir", "belongs to people, and judge names another", f"leave it out, or {PEOPLE}")
+            return self
+        if self.judge_dir is None:
+            fix = "give a folder for what they are asked and what they say"
+            raise Conflict("judge_dir", "not given, and people are to judge", fix)
+        if others := [key for key in changed_in(self) if key not in ("judge", "verdicts", "judge_dir")]:
+            raise Conflict(others[0], "belongs to another kind of judge", "leave it out")
+        return self
+
+    @model_validator(mode="after")
     def of_this_kind_of_judge(self) -> Self:
         changed = [key for key in changed_in(self) if key not in ("judge", "verdicts")]
-        if self.judge is None:
+        if self.judge is None or self.is_people:
             return self
         if self.served is None:
             if self.judge.lower().startswith(("http://", "https://")):

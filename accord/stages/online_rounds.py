@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from accord.data.dialogue import TokenGroup
+from accord.data.questions import TO_DO, lines_of
 from accord.records import Group, Judgement
-from accord.stages.online_file import JUDGED, TO_JUDGE, asked, lines_of, name_of, read_judged
+from accord.stages.online_file import JUDGED, TO_JUDGE, asked, name_of, read_judged
 from accord.stages.online_judging import by_score, drawn, judged, tied
 from accord.stages.online_lessons import Lesson, Round, Teacher
 from accord.stages.online_samples import Sampler, Scored, check_start, figures_of, gap
@@ -136,7 +137,7 @@ class OnlineRounds:
         found = read_judged(self.folder, number, questions) if questions else {}
         if found is None:
             what = _said(number, len(questions), self.folder)
-            raise Waits(what, name_of(TO_JUDGE, number), lines_of(questions), is_new=is_new)
+            raise Waits(what, name_of(TO_JUDGE, number), lines_of([one.group for one in questions]), is_new=is_new)
         by_place = {one.place: found[one.id] for one in questions}
         equal = [Judgement(ranks=(1,) * count)]  # of samples that all say the same
         return self._judged(made, texts, [by_place.get(place, equal) for place in range(len(texts))])
@@ -176,9 +177,8 @@ class OnlineRounds:
 def _said(number: int, count: int, folder: Path) -> str:
     asked, wanted = (folder / name_of(name, number) for name in (TO_JUDGE, JUDGED))
     return (
-        f"round {number} waits to be judged, {count} prompt{'s' * (count > 1)} in {asked}: give every row ranks (1 is "
-        f"best), or chosen (the number of the best, from 1), save it as {wanted}, and run the same command with "
-        "--resume"
+        f"round {number} waits to be judged, {count} prompt{'s' * (count > 1)} in {asked}: {TO_DO}, save it as "
+        f"{wanted}, and run the same command with --resume"
     )
 
 

@@ -13,6 +13,7 @@ from accord.evaluate.judges.cache import ReplyCache
 from accord.evaluate.judges.function import Function, FunctionJudge
 from accord.evaluate.judges.judge import Judge
 from accord.evaluate.judges.llm import LlmJudge
+from accord.evaluate.judges.people import People
 from accord.evaluate.judges.purse import Purse
 from accord.evaluate.judges.scores import ScoreJudge
 from accord.evaluate.judges.server import ChatServer
@@ -26,7 +27,9 @@ from accord.stages.setup import machine, say
 CACHE = "judgements.jsonl"
 
 
-def judge_of(options: JudgeOptions, answers: AnsweringOptions, given: Mapping[str, object], seed: int) -> Judge:
+def judge_of(
+    options: JudgeOptions, answers: AnsweringOptions, given: Mapping[str, object], seed: int
+) -> Judge | People:
     """The judge of the options, or the function that Python gave. Models are not loaded, servers not asked yet.
 
     InputError: no such function, template or environment variable. StorageError: the cache cannot be used.
@@ -37,6 +40,8 @@ def judge_of(options: JudgeOptions, answers: AnsweringOptions, given: Mapping[st
             raise InputError("is no function", where="judge", fix="give one of a list of pairs, or a name")
         return FunctionJudge(str(getattr(function, "__name__", type(function).__name__)), cast(Function, function))
     assert options.judge is not None
+    if options.is_people:
+        return People(Path(str(options.judge_dir)))
     if options.served:
         return _of_server(options, options.served, seed)
     if options.is_function:

@@ -113,7 +113,7 @@ class LlmJudge:
         shown = tuple(found[order].outcome if order in found else None for order in ((0, 1), (1, 0)))
         places = (shown[0], shown[1])
         if len(found) < len(orders):
-            return Verdict(None, _failures(heard), places, self.name)
+            return _failed(heard, places, self.name)
         several = list(found.values())
         return Verdict(several[0].outcome if len(several) == 1 else together(*several), None, places, self.name)
 
@@ -130,7 +130,7 @@ class LlmJudge:
     def _by_ratings(self, heard: tuple[Heard, Heard]) -> Verdict:
         ratings = [rating_of(one.reply.text) for one in heard if one.reply is not None]
         if len(ratings) < 2:
-            return Verdict(None, _failures(heard), None, self.name)
+            return _failed(heard, None, self.name)
         outcome = 0.5 if ratings[0] == ratings[1] else float(ratings[0] > ratings[1])
         return Verdict(outcome, None, None, self.name)
 
@@ -140,14 +140,11 @@ def named(texts: Sequence[str]) -> list[dict[str, str]]:
     return [{"name": name, "text": text} for name, text in zip(LETTERS, texts, strict=False)]
 
 
-def was_not_asked(verdict: Verdict) -> bool:
-    """Whether it was the limit of cost that left it without an outcome."""
-    return verdict.failure is not None and OVER_BUDGET in verdict.failure
-
-
 def _models(one: Matched) -> tuple[str, str]:
     return one.first.model, one.second.model
 
 
-def _failures(heard: Sequence[Heard]) -> str:
-    return "; ".join(dict.fromkeys(one.failure for one in heard if one.reply is None))
+def _failed(heard: Sequence[Heard], orders: tuple[float | None, float | None] | None, name: str) -> Verdict:
+    """Where it was the limit of cost that left it without an outcome, it was not asked."""
+    failures = dict.fromkeys(one.failure for one in heard if one.reply is None)
+    return Verdict(None, "; ".join(failures), orders, name, asked=OVER_BUDGET not in failures)

@@ -19,7 +19,7 @@ class PageOptions(Options):
     compare: list[str] = Field(
         [],
         title="FILE.json,...",
-        description="Results, a chapter each, that accord compare, winrate, safety or another command wrote with --json.",
+        description="Results that accord compare, winrate, safety or another command wrote with --json.",
     )
     title: str | None = Field(None, title="TEXT", description="Title of the page; not given: the runs' names.")
     output: str = Field("report.html", title="FILE.html", description="The file to write.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from accord.evaluate.report.families import Family
 from accord.evaluate.report.page import Code, Folded, Grid, Notice, Part, Section
@@ -40,7 +40,7 @@ def section(families: Sequence[Family]) -> Section | None:
 def _of_family(family: Family) -> Iterator[Part]:
     runs = [ran for ran in family.runs if ran.options]
     keys = list(dict.fromkeys(key for ran in runs for key in ran.options if key not in OF_THE_PLACE))
-    differing = [key for key in keys if len({_text(ran.options.get(key)) for ran in runs}) > 1]
+    differing = [key for key in keys if len({_text(ran.options[key]) for ran in runs if key in ran.options}) > 1]
     known = {key: leaf for ran in runs for key, leaf in leaves(COMMANDS[ran.command].config).items()}
     if differing:
         yield _grid(f"{family.title}: what differs between the runs", differing, runs, known, DIFFER)
@@ -49,16 +49,22 @@ def _of_family(family: Family) -> Iterator[Part]:
     chosen = [key for key in keys if key not in differing and any(key in given(ran) for ran in runs)]
     if chosen:
         what = "what all of them share and is no default" if len(runs) > 1 else f"what {runs[0].name} was given"
-        yield Folded(f"{family.title}: {what}", [_grid(SET, chosen, runs[:1], known, "")])
+        owner = {key: next(ran for ran in runs if key in ran.options) for key in chosen}
+        rows = [[_explained(key, known), _text(owner[key].options[key])] for key in chosen]
+        yield Folded(f"{family.title}: {what}", [Grid(SET, ["option", "value"], rows)])
 
 
-def _grid(title: str, keys: Sequence[str], runs: Sequence[Ran], known: dict[str, Leaf], note: str) -> Grid:
-    names = [ran.name for ran in runs] if len(runs) > 1 else ["value"]
+def _grid(title: str, keys: Sequence[str], runs: Sequence[Ran], known: Mapping[str, Leaf], note: str) -> Grid:
+    """Empty where the command of a run has no such option."""
     rows = [
-        [f"{key}\n{known[key].help}" if key in known else key, *(_text(ran.options.get(key)) for ran in runs)]
+        [_explained(key, known), *(_text(ran.options[key]) if key in ran.options else "" for ran in runs)]
         for key in keys
     ]
-    return Grid(title, ["option", *names], rows, note)
+    return Grid(title, ["option", *(ran.name for ran in runs)], rows, note)
+
+
+def _explained(key: str, known: Mapping[str, Leaf]) -> str:
+    return f"{key}\n{known[key].help}" if key in known else key
 
 
 def given(ran: Ran) -> dict[str, object]:

@@ -12,8 +12,14 @@ from accord.evaluate.report.values import figure, mapping, number, seconds
 INTRO = (
     "Training is the time of the steps themselves, all processes of a resumed run together; from begin to end there is "
     "also reading, evaluating and saving, and whatever time a run lay idle before it was resumed. Tokens are those of "
-    "the optimiser's steps; of runs that write their own samples, the writing comes on top and is shown for itself."
+    "the optimiser's steps. Where a model learned from samples of its own, training contains the writing of these, "
+    "which is shown for itself."
 )
+
+
+COLUMNS = (
+    "run", "training", "of it sampling, about", "begin to end", "steps", "seconds a step", "tokens", "tokens a second",
+)  # fmt: skip
 
 
 def section(runs: Sequence[Ran]) -> Section | None:
@@ -23,7 +29,7 @@ def section(runs: Sequence[Ran]) -> Section | None:
         return None
     table = Grid(
         "What each run cost",
-        ["run", "training", "begin to end", "steps", "seconds a step", "tokens", "tokens a second", "sampling, about"],
+        COLUMNS,
         [_row(ran) for ran in stepped],
         numeric=range(1, 8),
     )
@@ -39,12 +45,12 @@ def _row(ran: Ran) -> list[str]:
     return [
         ran.name,
         seconds(number(ran.summary.get("seconds")) or spent),
+        seconds(sampling) if sampling else "",
         seconds(whole),
         f"{steps:,}",
         figure(spent / steps) if steps else "",
         f"{tokens:,.0f}",
         f"{tokens / spent:,.0f}" if spent else "",
-        seconds(sampling) if sampling else "",
     ]
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from accord.evaluate.report.families import kind, told
 from accord.evaluate.report.page import Fact, Folded, Grid, Notice, Part, Section
 from accord.evaluate.report.ran import Ran
+from accord.evaluate.report.run_samples import shortened
 from accord.evaluate.report.values import mapping, number, rows, seconds, shown, words
 
 STATES = {
@@ -26,6 +27,7 @@ HEADLINES = (
     "bits_per_token",
     "loss",
 )  # of held-out data, the first there is
+LONGEST = 600  # characters of a warning
 WARNINGS = 12  # shown without being opened
 
 
@@ -104,7 +106,7 @@ def _unfinished(ran: Ran) -> Iterator[Notice]:
         if state == "running":
             yield Notice(f"{ran.name} is still running: what is shown of it is what it has written so far.", "note")
         return
-    why = f": {ran.row['why']}" if ran.row["why"] else ""
+    why = f": {shortened(str(ran.row['why']), LONGEST)}" if ran.row["why"] else ""
     again = f" To go on with it: {ran.row['resume']}" if ran.row["resume"] else ""
     note = f" ({ran.row['note']})" if ran.row["note"] else ""
     text = f"{ran.name}: {STATES.get(state, state)}{why}{note}.{again}"
@@ -113,7 +115,7 @@ def _unfinished(ran: Ran) -> Iterator[Notice]:
 
 def _warned(ran: Ran) -> Iterator[Notice]:
     for warning in words(ran.summary.get("warnings")):
-        yield Notice(f"{ran.name}: {warning}")
+        yield Notice(f"{ran.name}: {shortened(warning, LONGEST)}")
     for change in rows(ran.about.get("changes")):
         changed = f"{change.get('key')} from {change.get('was')} to {change.get('is')}"
         yield Notice(f"{ran.name}: {changed} was changed after step {change.get('step')}.", "note")

@@ -81,6 +81,7 @@ def _untemplated(prompt: str) -> str:
     return "\n".join(f"{role}: {text}" for role, text in turns)
 
 
-def shortened(text: str) -> str:
-    left = len(text) - LONGEST
-    return text if left <= 0 else f"{text[:LONGEST]} … ({left:,} more characters)"
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Its beginning, and how much more there is."""
+    left = len(text) - most
+    return text if left <= 0 else f"{text[:most]} … ({left:,} more characters)"

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 STEPS = (1, 2, 2.5, 5, 10)
+NEARLY = 0.9  # a rounder step may give one value more than asked for
 ROOM = 0.04  # of the axis, left empty at an end that is not zero
 
 
@@ -42,16 +43,19 @@ def scale(values: Iterable[float], start: float, end: float, *, from_zero: bool 
     return Scale(low - room * (not keep_low), high + room * (not keep_high), start, end)
 
 
-def ticks(axis: Scale, most: int = 5) -> list[float]:
-    """At most about so many round values within it, in order."""
+def ticks(axis: Scale, most: int = 5, *, whole: bool = False) -> list[float]:
+    """About so many round values within it, in order. whole: no fractions, as of steps."""
     if axis.log:
         powers = range(math.ceil(math.log10(axis.low)), math.floor(math.log10(axis.high)) + 1)
         if len(powers) >= 2:
             return [10.0**power for power in powers][:: -(-len(powers) // most)]
         axis = axis._replace(log=False)
     raw = (axis.high - axis.low) / most
+    if whole:
+        raw = max(raw, 1.0)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(one * power for one in STEPS if one * power >= raw * (1 - 1e-9))
+    round_ones = [one * power for one in STEPS if not whole or one * power == int(one * power)]
+    step = next(one for one in round_ones if one >= NEARLY * raw)
     first = math.ceil(axis.low / step - 1e-9)
     return [round(one * step, 12) for one in range(first, math.floor(axis.high / step + 1e-9) + 1)]
 

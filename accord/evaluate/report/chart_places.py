@@ -67,7 +67,7 @@ def places(chart: Chart) -> Places:
     left = 10 + LETTER * max(map(len, names), default=1)
     across = [x for line in chart.lines for x, _ in _points(chart, line.x, line.y)]
     x_axis = scale(across, left, WIDTH - RIGHT, log=chart.log_x)
-    x_ticks = ticks(x_axis)
+    x_ticks = ticks(x_axis, whole=all(x == int(x) for x in across))
     lines = [_drawn(chart, line, x_axis, y_axis) for line in chart.lines]
     return Places(
         WIDTH,

@@ -6,25 +6,26 @@ the KL is, what the loss is summed over. A row of ADVANTAGES for which there is 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
 
-from accord.evaluate.theory.ends import Meant, row_of
+from accord.evaluate.theory.ends import Meant, measured, row_of
 from accord.evaluate.theory.found import Found
 from accord.evaluate.theory.grpo_end import k3_end, less_the_others, over_the_spread
+from accord.evaluate.theory.parts import Task
 from accord.evaluate.theory.policy_game import Game, Rules, ended
-from accord.evaluate.theory.world import World, logp
+from accord.evaluate.theory.world import BETA, World, logp
 from accord.maths.optimum import optimum
 from accord.stages.commands import COMMANDS
+from accord.stages.config import RlConfig
 from accord.stages.resolve import load
 from accord.stages.rl_terms import advantages_of, kl_in, settings_of, terms_of
 from accord.training.shaping import ADVANTAGES
 
 KIND = "reinforcement learning"
-BETA = 0.5
 RATE = 0.3  # of the natural steps; at 0.7 k3, which pulls as pi_ref / pi, would swing
 NEEDED = {"model": "-", "data": "-", "reward": "-", "output_dir": "-"}
 
@@ -93,15 +94,15 @@ def rules_of(way: Way, beta: float = BETA) -> Rules:
     """As `accord` would run it."""
     given = {**NEEDED, "kl_coef": beta, **way.options}
     config = load(COMMANDS[way.command].config, arguments=given)
-    in_rewards = kl_in(config) == "reward"  # type: ignore[arg-type]
+    assert isinstance(config, RlConfig)
     return Rules(
-        advantages_of(config),  # type: ignore[arg-type]
-        terms_of(config, beta),  # type: ignore[arg-type]
-        settings_of(config),  # type: ignore[arg-type]
-        in_rewards,
+        advantages_of(config),
+        terms_of(config, beta),
+        settings_of(config),
+        kl_in(config) == "reward",
         beta,
-        config.generations,  # type: ignore[attr-defined]
-        config.epochs,  # type: ignore[attr-defined]
+        config.generations,
+        config.epochs,
     )
 
 
@@ -110,20 +111,32 @@ def unclaimed() -> list[str]:
     return sorted(set(ADVANTAGES) - {rules_of(way).advantages for way in WAYS.values()})
 
 
-def rows(world: World, *, full: bool) -> Iterator[Found]:
-    """One row of the table for each way."""
-    for name, way in WAYS.items():
-        if full or not way.long:
-            yield row(world, name, way)
-    for name in unclaimed():
-        what = f"no way of accord.evaluate.theory.reinforcement.WAYS runs this row of ADVANTAGES: add one, with its end"
-        yield Found(name, KIND, world.name, "none", None, None, None, None, "not as claimed", 0.0, note=what)
+def tasks(worlds: Sequence[World]) -> list[Task]:
+    """Every way in every world, and every row of ADVANTAGES that none runs."""
+    missing = [Task(name, partial(_unclaimed, worlds[0], name)) for name in unclaimed()]
+    return [*_tasks(worlds, long=False), *missing]
 
 
-def row(world: World, name: str, way: Way) -> Found:
+def long_tasks(worlds: Sequence[World]) -> list[Task]:
+    return _tasks(worlds, long=True)
+
+
+def _tasks(worlds: Sequence[World], *, long: bool) -> list[Task]:
+    chosen = [(name, way) for name, way in WAYS.items() if way.long == long]
+    return [
+        Task(f"{name}, {world.name}", partial(_found, world, name, way)) for world in worlds for name, way in chosen
+    ]
+
+
+def _found(world: World, name: str, way: Way) -> list[Found]:
     """Where it ends."""
-    begun, rules = time.perf_counter(), rules_of(way)
+    rules = rules_of(way)
     state, rounds = ended(Game(world, rules), rate=RATE)
     claimed = way.end(world, rules.samples, rules.beta)
-    meant = Meant(name, KIND, way.claim, rules.beta, f"{way.note}{'; ' if way.note else ''}{rounds} rounds")
-    return row_of(world, meant, logp(world, state.logits), claimed, begun)
+    meant = Meant(name, KIND, way.claim, rules.beta, f"{way.note}; {rounds} rounds" if way.note else f"{rounds} rounds")
+    return [row_of(world, meant, logp(world, state.logits), claimed)]
+
+
+def _unclaimed(world: World, name: str) -> list[Found]:
+    what = "no way of accord.evaluate.theory.reinforcement.WAYS runs this row of ADVANTAGES: add one, with its end"
+    return [measured(world, Meant(name, KIND, "none", note=what), right=False)]

@@ -1,0 +1,99 @@
+"""Estimates and frequencies against exact values, and that the checks themselves see what is wrong."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from accord.evaluate.theory import frequencies, kl_estimates, sampled
+from accord.evaluate.theory.frequencies import chi_square
+from accord.evaluate.theory.parts import Task, timed
+from accord.evaluate.theory.world import BETA, table_world
+from accord.maths.divergence import k2
+from accord.maths.optimum import optimum
+
+WORLD = table_world()
+EVERY = [*kl_estimates.tasks([WORLD]), *frequencies.tasks([WORLD])]
+
+
+@pytest.mark.parametrize("task", EVERY, ids=[task.name for task in EVERY])
+def test_every_check_comes_out_as_claimed(task: Task) -> None:
+    for found in timed(task):
+        assert found.verdict == "as claimed", found
+
+
+def test_chi_square_by_hand() -> None:
+    """44 and 56 of 100 fair throws: 36 / 50 twice."""
+    found = chi_square(torch.tensor([44, 56]), torch.tensor([0.5, 0.5]))
+    assert (found.value, found.freedom) == (pytest.approx(1.44), 1)
+    assert found.p == pytest.approx(math.erfc(math.sqrt(1.44 / 2)))
+
+
+def test_what_is_rare_is_taken_together() -> None:
+    """Of 100: 1, 2, 3 expected make 6, the cell that is compared; 94 is the other one."""
+    found = chi_square(torch.tensor([1, 1, 4, 94]), torch.tensor([0.01, 0.02, 0.03, 0.94]))
+    assert (found.value, found.freedom) == (pytest.approx(0.0, abs=1e-6), 1)
+
+
+def test_one_rare_outcome_joins_the_next() -> None:
+    found = chi_square(torch.tensor([2, 30, 68]), torch.tensor([0.02, 0.3, 0.68]))
+    assert found.freedom == 1
+
+
+def test_what_cannot_be_came() -> None:
+    assert chi_square(torch.tensor([1, 99]), torch.tensor([0.0, 1.0])).p == 0.0
+
+
+def test_p_values_of_right_samples_are_spread_evenly() -> None:
+    """400 data sets: 10 % of p-values below 0.1, within four standard errors; a wrong law gives none above it."""
+    rng, chance = np.random.default_rng(0), np.array([0.1, 0.2, 0.3, 0.4])
+    right = [
+        chi_square(torch.from_numpy(rng.multinomial(2000, chance)), torch.from_numpy(chance)).p for _ in range(400)
+    ]
+    assert abs(np.mean(np.array(right) < 0.1) - 0.1) < 4 * math.sqrt(0.09 / 400)
+    other = torch.tensor([0.15, 0.2, 0.25, 0.4])
+    assert chi_square(torch.from_numpy(rng.multinomial(2000, chance)), other).p < 1e-6
+
+
+def test_a_biased_estimate_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kl_estimates, "ESTIMATES", {"k2": kl_estimates.Claim(k2, True, "mean = KL")})
+    assert kl_estimates._mean(WORLD, "k2")[0].verdict == "not as claimed"
+
+
+def test_the_errors_of_sampled_data_are_what_the_limit_says() -> None:
+    """Small: 12 data sets of 4,000 comparisons; n KL within three of the limit's own standard errors."""
+    found = sampled.curve(WORLD, "sigmoid", sizes=(4000,), repeats=12)
+    ratio, error = found.ratio()
+    assert error < 0.3 and abs(ratio - 1) < 3 * error
+
+
+def test_a_reward_model_and_dpo_make_the_same_of_the_same_data() -> None:
+    (found,) = sampled._the_same(WORLD, size=2000, sets=1)
+    assert found.verdict == "as claimed"
+
+
+def test_fisher_information_of_two_by_hand() -> None:
+    """Two completions, reward 1 apart: sigma(1) sigma(-1) on the one direction there is."""
+    world = WORLD._replace(
+        completions=("a", "b"),
+        reference=torch.full((1, 2), -math.log(2), dtype=torch.float64),
+        reward=torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+    )
+    p = 1 / (1 + math.exp(-1))
+    wanted = p * (1 - p) * torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
+    information = sampled.information_of(world, 0, 2)
+    torch.testing.assert_close(information, wanted)
+    # pi* puts q on the first: the KL's second derivative by the gap is q (1 - q) / beta^2, and the gap's variance
+    # 1 / (n p (1 - p)).
+    q = optimum(world.reference[0], world.reward[0], beta=BETA).exp()[0].item()
+    limit = sampled.limit_of(world, 0, information)
+    assert limit.mean == pytest.approx(q * (1 - q) / (2 * BETA**2) / (p * (1 - p)))
+    assert limit.spread == pytest.approx(math.sqrt(2))
+
+
+def test_a_slope_of_minus_one_is_read_off() -> None:
+    errors = np.array([[0.1], [0.025], [0.00625]]) * np.ones((1, 4))
+    found = sampled.Curve("x", (100, 400, 1600), errors, sampled.Limit(10.0, 0.5))
+    assert found.slope()[0] == pytest.approx(-1.0)
+    assert found.ratio() == (pytest.approx(1.0), pytest.approx(0.25))

@@ -87,3 +87,9 @@ def test_bca_is_scipys() -> None:
     assert found == pytest.approx((expected.low, expected.high), abs=0.012)
     plain = percentile_interval(resampled_means(sums, 20_000, 0), 400)
     assert found.low > plain.low and found.high > plain.high  # skewed to the right
+
+
+def test_of_one_cluster_nothing_is_known() -> None:
+    one = cluster_sums([1, 0], [3, 3])
+    means = resampled_means(one, 50, 0)
+    assert np.isnan(percentile_interval(means, 1)).all() and np.isnan(bca_interval(means, one)).all()

@@ -16,6 +16,7 @@ from accord.maths.length_control import (
     bootstrapped,
     controlled_win_rate,
     fit,
+    from_samples,
     length_term,
     refitted,
     resampled_clusters,
@@ -177,3 +178,14 @@ def test_too_many_for_a_table() -> None:
 def test_weights_that_others_have_published() -> None:
     # sigma(0) and sigma(1) with psi 0.5 and difficulties -2 and 0
     assert controlled_win_rate(Weights(1.0, -9.0, 0.5), np.array([-2.0, 0.0])) == pytest.approx((0.5 + 0.7310586) / 2)
+
+
+def test_few_instructions_of_many_are_few() -> None:
+    """The same refits say less where the model answered 4 of the 100 instructions that were drawn from."""
+    every = replace(world(100, 0.5, -1.0, 0.9, copies=1), cluster=np.arange(100))
+    few = replace(every, outcome=every.outcome[:4], lengths=every.lengths[:4], difficulty=every.difficulty[:4])
+    few = replace(few, weight=every.weight[:4], cluster=np.array([3, 40, 41, 99]))
+    samples = np.linspace(0, 1, 10_001)
+    # Student's t of 3 degrees and 97.5 % is 3.182446, times sqrt(4 / 3): 3.674772 of a normal are 0.000119.
+    assert from_samples(few, fit(few), samples, 0.95, "").interval.low == pytest.approx(0.000119, abs=1e-4)
+    assert from_samples(every, fit(every), samples, 0.95, "").interval.low == pytest.approx(0.023, abs=1e-3)

@@ -90,6 +90,23 @@ def test_the_interval_goes_by_the_verdicts() -> None:
         assert (low, high) == pytest.approx((0.62, 0.78), abs=0.02)
 
 
+@pytest.mark.parametrize("interval", ["auto", "bootstrap", "bca", "wilson", "cluster"])
+def test_one_prompt_says_little(interval: str) -> None:
+    row = only([preference("a", "x", 2.0)], interval=interval)
+    assert row["win_rate"] == 1.0 and row["length_controlled_win_rate"] is None
+    assert row["length_controlled_why_not"] == "one prompt says nothing of the effect of length"
+    known = interval not in ("bootstrap", "bca")
+    assert row["interval"] == (pytest.approx(wilson(1, 1)) if known else [None, None])
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0])
+def test_equal_verdicts_are_no_certainty_at_equal_length(value: float) -> None:
+    row = only([preference(f"q{i}", "x", value, length=1 + i % 5) for i in range(30)], rounds=50)
+    expected = wilson(30 * (value - 1), 30)
+    assert row["length_controlled_interval"] == pytest.approx(expected) == row["interval"]
+    assert row["length_controlled_method"].startswith("the win rate's own, as all verdicts are equal")
+
+
 def test_first_of_several_verdicts() -> None:
     rows = [*votes("x", "y", 2, 0, 0), *votes("x", "y", 0, 0, 3)]
     assert [only(rows, several=name)["win_rate"] for name in ("all", "first")] == pytest.approx([2 / 5, 2 / 3])

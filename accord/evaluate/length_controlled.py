@@ -28,7 +28,7 @@ from accord.maths.length_control import (
     resampled_clusters,
     sandwiched,
 )
-from accord.maths.statistics import Interval
+from accord.maths.statistics import Interval, proportion_interval
 from accord.stages.winrate_options import WinRateOptions
 
 SEVERAL = 3  # models from which difficulty is estimated
@@ -40,6 +40,7 @@ ESTIMATED = (
     "AlpacaEval 2's regression on the difference in length, with difficulties of {instructions:,} instructions "
     "estimated from {models} models (so not comparable with published numbers)"
 )
+UNVARIED = "the win rate's own, as all verdicts are equal, and refits of equal verdicts do not vary"
 ALONE = (
     "regression on the difference in length alone: of fewer than {several} models no difficulty of instructions is "
     "estimated, so the number is not comparable with AlpacaEval's; --difficulty takes known ones"
@@ -82,15 +83,26 @@ def length_controlled(
     found = dict(zip(map(id, usable), every, strict=True))
     same = [_SAME if one.model == one.baseline and not why else None for one, why in zip(many, reasons, strict=True)]
     values = [found.get(id(one), alike) for one, alike in zip(many, same, strict=True)]
+    values = [one and _unvaried(one, verdicts, options.level) for one, verdicts in zip(values, many, strict=True)]
     return LengthControl(values, reasons, says if usable else None, gamma)
 
 
 _SAME = Controlled(0.5, 0.0, Interval(0.5, 0.5), Weights(0.0, 0.0, 0.0), "none: a model against itself")
 
 
+def _unvaried(found: Controlled, verdicts: Verdicts, level: float) -> Controlled:
+    """Where all outcomes are equal all refits are, which is no certainty: then the interval is the win rate's own."""
+    if verdicts.model == verdicts.baseline or np.ptp(verdicts.outcome) > 0:
+        return found
+    own = proportion_interval(verdicts.outcome, verdicts.cluster, verdicts.weight, level).interval
+    return found._replace(interval=own, method=UNVARIED)
+
+
 def _lacking(verdicts: Verdicts) -> str | None:
     if not len(verdicts):
         return "no verdicts"
+    if verdicts.model != verdicts.baseline and len(np.unique(verdicts.cluster)) < 2:
+        return "one prompt says nothing of the effect of length"
     unknown = int((np.isnan(verdicts.length) | np.isnan(verdicts.baseline_length)).sum())
     if unknown == len(verdicts):
         return "the data have no texts"
@@ -122,7 +134,7 @@ def _one(verdicts: Verdicts, gamma: Floats, held: Held, options: WinRateOptions,
     cluster = np.unique(verdicts.cluster, return_inverse=True)[1].astype(np.int64)
     data = _lengths(verdicts, gamma, held, cluster)
     best = fit(data)
-    if len(verdicts) * options.rounds > MOST_REFITTED or data.clusters < 2:
+    if len(verdicts) * options.rounds > MOST_REFITTED:
         advance(options.rounds)
         return sandwiched(data, best, options.level)
     return bootstrapped(data, best, options.rounds, options.seed, level=options.level, advance=advance)

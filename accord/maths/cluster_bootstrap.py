@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 
 BLOCK = 2**14  # clusters, at most 2^16: what is drawn from at a time stays in the processor's cache
 MOST = 2**20  # draws that are in memory at a time
+UNKNOWN = Interval(math.nan, math.nan)
 DEAR = 50  # a number drawn from a binomial distribution takes as long as so many draws of a cluster
 
 
@@ -93,8 +94,11 @@ def percentile_interval(samples: Floats, clusters: int, level: float = 0.95) -> 
     """(R,) resampled values of G clusters -> the interval between two of their percentiles.
 
     Taken further out by the factor that Student's interval has over the normal one, and by sqrt(G / (G - 1)), as
-    resamples vary too little by that (Hesterberg 2015, "expanded"): with many clusters that is no difference.
+    resamples vary too little by that (Hesterberg 2015, "expanded"): with many clusters that is no difference. NaN of
+    one cluster alone, whose resamples are all the same.
     """
+    if clusters < 2:
+        return UNKNOWN
     reach = _reach(clusters, level)
     low, high = np.quantile(samples, [ndtr(-reach), ndtr(reach)])
     return Interval(float(low), float(high))
@@ -105,6 +109,8 @@ def bca_interval(samples: Floats, sums: Sums, level: float = 0.95) -> Interval:
 
     z0: how far the mean is from the resamples' median; acceleration: the skewness of means that leave a cluster out.
     """
+    if len(sums.total) < 2:
+        return UNKNOWN
     reach = _reach(len(sums.total), level)
     mean = sums.mean
     below = float((samples < mean).mean() + (samples == mean).mean() / 2)
@@ -119,6 +125,4 @@ def bca_interval(samples: Floats, sums: Sums, level: float = 0.95) -> Interval:
 
 
 def _reach(clusters: int, level: float) -> float:
-    if clusters < 2:
-        return math.nan
     return math.sqrt(clusters / (clusters - 1)) * float(stdtrit(clusters - 1, 0.5 + level / 2))

@@ -215,7 +215,8 @@ def from_samples(data: Lengths, best: Weights, samples: Floats, level: float, me
     """samples: (R,) length-controlled win rates of refits."""
     win_rate = controlled_win_rate(best, data.difficulty, data.weight)
     kept = samples[~np.isnan(samples)]  # a resample may hold none of the few prompts of a model
-    return Controlled(win_rate, float(kept.std(ddof=1)), percentile_interval(kept, data.clusters, level), best, method)
+    clusters = len(np.unique(data.cluster))  # its own, which may be few of those that are drawn from
+    return Controlled(win_rate, float(kept.std(ddof=1)), percentile_interval(kept, clusters, level), best, method)
 
 
 def sandwiched(data: Lengths, best: Weights, level: float = 0.95) -> Controlled:

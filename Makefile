@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: help demo test check bench fuzz soak
+.PHONY: help demo test check bench fuzz soak mutants
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make bench   the measurements of docs/benchmarks.md"
 	@echo "make fuzz    the reader of data against damaged files, for $(SECONDS) seconds (SECONDS=n changes that)"
 	@echo "make soak    $(KILLS) runs killed at random moments, resumed, and held against themselves left alone (KILLS=n, SEED=n)"
+	@echo "make mutants breaks signs, KL terms, masks, ends and pairs, one after the other, and says which test notices"
 	@echo "Each sets up .venv by itself. PYTHON=... names another Python (3.11 or later) to make it from."
 
 demo: $(READY)
@@ -43,6 +44,9 @@ fuzz: $(READY)
 
 soak: $(READY)
 	@$(OFFLINE) $(BIN)/python tests/soak.py --kills $(KILLS) --seed $(SEED) --workers $(WORKERS)
+
+mutants: $(READY)
+	@$(OFFLINE) $(BIN)/python tests/mutants.py --workers $(WORKERS)
 
 # torch comes first and alone: where a CPU build is offered beside the CUDA one, nothing else then asks for the latter.
 $(READY): requirements.lock pyproject.toml

@@ -78,8 +78,8 @@ def test_published_grpo_knows_nothing_of_the_size_of_rewards() -> None:
 
 
 def test_k3_of_one_token_by_hand() -> None:
-    """One beginning, two tokens of equal chance, rewards 0 and 1, beta 1: with C = c + pi_1 it is pi_0 = (1/2) / (1 + C)
-    and pi_1 = (1/2) / C, which sum to 1 where 2 C^2 = 1.
+    """One beginning, two tokens of equal chance, rewards 0 and 1, beta 1: with C = c + pi_1 pi_0 is (1/2) / (1 + C)
+    and pi_1 (1/2) / C, which sum to 1 where 2 C^2 = 1.
     """
     world = World(
         name="two",

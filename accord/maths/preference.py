@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from accord.maths import gap_losses, pair, reference_free, side_losses
+from accord.maths import gap_losses, pair, pair_ends, reference_free, side_ends, side_losses
+from accord.maths.ends import GATHERS, RESTS, Claim, boundary, kinked, policy
 from accord.maths.pair import Pair, gradient_weight, hyperparameters, implicit_reward, log_ratio_gap
 
 __all__ = [
@@ -43,6 +44,7 @@ class PairLoss(NamedTuple):
     needs_reference: bool = True
     coupled: bool = False  # the loss of a pair depends on the others of its step: called once, with all of them
     divergence: bool = False  # a row of DIVERGENCES may take the place of the log-ratio
+    claim: Claim | None = None  # what `optimum` says, for `accord theory` to check; a row without one fails a test
 
 
 LOG_RATIO = "beta log(pi(y|x) / pi_ref(y|x))"
@@ -60,21 +62,26 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         optimum="pi* = pi_ref(y|x) exp(r(x, y) / beta) / Z(x); with label_smoothing as cdpo",
         source="Rafailov et al. 2023, Direct Preference Optimization, Eq. 7",
         divergence=True,
+        claim=policy(pair_ends.dpo),
     ),
     "cdpo": PairLoss(
         gap_losses.cdpo,
         implicit_reward=LOG_RATIO,
-        optimum="short of pi*; of two completions: sigma(beta h) = eps + (1 - 2 eps) P(y_w > y_l)",
+        optimum="short of pi*: the policy of which y wins eps + (1 - 2 eps) w(y); "
+        "of two completions: sigma(beta h) = eps + (1 - 2 eps) P(y_w > y_l)",
         source="Mitchell 2023, A note on DPO with noisy preferences",
         divergence=True,
+        claim=policy(pair_ends.cdpo),
     ),
     "hinge": PairLoss(
         gap_losses.hinge,
         implicit_reward=LOG_RATIO,
-        optimum="the order of r alone; of two completions: beta h = 1 for the better one, whatever r_w - r_l > 0",
+        optimum="pi_ref(y|x) exp(s(y) / beta) / Z(x), s(y) whole numbers: the order of r, not its size; "
+        "of two completions: beta h = 1 for the better one",
         source="Zhao et al. 2023, SLiC-HF; on log-ratios: Liu et al. 2024, RSO",
         at_start=lambda **hyper: 1.0,
         divergence=True,
+        claim=kinked(pair_ends.hinge),
     ),
     "ipo": PairLoss(
         gap_losses.ipo,
@@ -84,6 +91,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         reward=gap_losses.mean_ratio_reward,
         at_start=lambda beta: (1 / (2 * beta)) ** 2,
         divergence=True,
+        claim=policy(pair_ends.ipo),
     ),
     "exponential": PairLoss(
         gap_losses.exponential,
@@ -92,14 +100,16 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         source="Tang et al. 2024, Generalized Preference Optimization",
         at_start=lambda **hyper: 1.0,
         divergence=True,
+        claim=policy(pair_ends.exponential),
     ),
     "robust": PairLoss(
         gap_losses.robust,
         implicit_reward=LOG_RATIO,
         optimum="pi* from labels flipped at rate eps; from clean ones beyond it: "
-        "of two completions sigma(beta h) = (P(y_w > y_l) - eps) / (1 - 2 eps)",
+        "y wins (w(y) - eps) / (1 - 2 eps), and where that is above 1 there is no end",
         source="Chowdhury et al. 2024, Provably Robust DPO",
         divergence=True,
+        claim=policy(pair_ends.robust),
     ),
     "exo_pair": PairLoss(
         gap_losses.exo_pair,
@@ -109,14 +119,16 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         source="Ji et al. 2024, Towards Efficient Exact Optimization (EXO), Eq. 16",
         at_start=exo_at_start,
         divergence=True,
+        claim=policy(pair_ends.exo_pair, label_smoothing=0.1),
     ),
     "discopop": PairLoss(
         gap_losses.discopop,
         implicit_reward=LOG_RATIO,
-        optimum="no closed form; from pi_ref it falls into its dip, h just below 0",
+        optimum="no closed form, and several ends; from pi_ref it falls into its dip, h just below 0",
         source="Lu et al. 2024, Discovering Preference Optimization Algorithms, Eq. 5",
         at_start=lambda **hyper: 0.5 * math.log(2.0) + 0.5,
         divergence=True,
+        claim=RESTS,
     ),
     "sigmoid_norm": PairLoss(
         gap_losses.dpo_norm,
@@ -125,6 +137,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         source="Lambert et al. 2024, Tulu 3, length-normalised DPO",
         reward=gap_losses.mean_ratio_reward,
         divergence=True,
+        claim=policy(pair_ends.dpo_norm),
     ),
     "nca_pair": PairLoss(
         side_losses.nca_pair,
@@ -132,6 +145,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         optimum="pi_ref(y|x) (2 w(y))^(1 / beta), as near as a sum of 1 allows: exact for beta = 1, mu = pi_ref",
         source="Chen et al. 2024, Noise Contrastive Alignment",
         at_start=lambda **hyper: 2 * math.log(2.0),
+        claim=policy(side_ends.nca_pair),
     ),
     "bco_pair": PairLoss(
         side_losses.bco_pair,
@@ -140,6 +154,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         source="Jung et al. 2024, Binary Classifier Optimization",
         at_start=lambda **hyper: 2 * math.log(2.0),
         coupled=True,
+        claim=policy(side_ends.bco_pair),
     ),
     "sppo_hard": PairLoss(
         side_losses.sppo_hard,
@@ -147,6 +162,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         optimum="pi_ref(y|x) exp((w(y) - 1/2) / beta), as near as a sum of 1 allows",
         source="Wu et al. 2024, Self-Play Preference Optimization, Eq. 4.7",
         at_start=lambda beta: 0.5 / beta**2,
+        claim=policy(side_ends.sppo_hard),
     ),
     "aot": PairLoss(
         side_losses.aot,
@@ -154,13 +170,15 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         optimum="no closed form: only the distribution of the margins is compared",
         source="Melnyk et al. 2024, Distributional Preference Alignment (AOT), paired",
         coupled=True,
+        claim=RESTS,
     ),
     "aot_unpaired": PairLoss(
         side_losses.aot_unpaired,
         implicit_reward=LOG_RATIO,
-        optimum="no closed form: only the distributions of the log-ratios are compared",
+        optimum="runs to the boundary: its quantiles part for ever, and probability gathers on one good completion",
         source="Melnyk et al. 2024, Distributional Preference Alignment (AOT), unpaired",
         coupled=True,
+        claim=GATHERS,
     ),
     "apo_zero": PairLoss(
         side_losses.apo_zero,
@@ -168,6 +186,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         optimum="runs to the boundary: a completion with w(y) < 1/2 loses all its probability",
         source="D'Oosterlinck et al. 2024, Anchored Preference Optimization, Eq. 7",
         at_start=lambda **hyper: 1.0,
+        claim=boundary(side_ends.apo_zero),
     ),
     "apo_down": PairLoss(
         side_losses.apo_down,
@@ -175,6 +194,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         optimum="runs to the boundary: probability leaves what is compared, and gathers on one completion if all are",
         source="D'Oosterlinck et al. 2024, Anchored Preference Optimization, Eq. 8",
         at_start=lambda **hyper: 1.0,
+        claim=GATHERS,
     ),
     "simpo": PairLoss(
         reference_free.simpo,
@@ -184,6 +204,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         reward=reference_free.mean_reward,
         at_start=None,
         needs_reference=False,
+        claim=policy(pair_ends.simpo),
     ),
     "orpo": PairLoss(
         reference_free.orpo,
@@ -193,6 +214,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         reward=reference_free.log_odds_reward,
         at_start=None,
         needs_reference=False,
+        claim=policy(pair_ends.orpo),
     ),
     "cpo": PairLoss(
         reference_free.cpo,
@@ -202,6 +224,7 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         reward=reference_free.sum_reward,
         at_start=None,
         needs_reference=False,
+        claim=policy(pair_ends.cpo),
     ),
     "sft": PairLoss(
         reference_free.sft,
@@ -211,5 +234,6 @@ PAIR_LOSSES: dict[str, PairLoss] = {
         reward=reference_free.mean_reward,
         at_start=None,
         needs_reference=False,
+        claim=policy(pair_ends.sft),
     ),
 }

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from accord.maths import pair_ends
+from accord.maths.ends import Claim, policy
+
 
 def plackett_luce(policy: Tensor, reference: Tensor, length: Tensor, rank: Tensor, *, beta: float = 0.1) -> Tensor:
     """(Q,) -sum_k log(exp r^_(k) / sum_{j >= k} exp r^_(j)), r^ = beta log(pi(y|x) / pi_ref(y|x)), (k) the k-th best.
@@ -59,6 +62,7 @@ class RankingLoss(NamedTuple):
     reward: Callable[..., Tensor] = log_ratio_reward  # (policy, reference, length, rank, *, ...) -> (Q, K)
     needs_reference: bool = True
     coupled: bool = False
+    claim: Claim | None = None  # what `optimum` says, for `accord theory` to check
 
 
 RANKING_LOSSES: dict[str, RankingLoss] = {
@@ -67,5 +71,6 @@ RANKING_LOSSES: dict[str, RankingLoss] = {
         optimum="pi* = pi_ref(y|x) exp(r(x, y) / beta) / Z(x)",
         source="Rafailov et al. 2023, Direct Preference Optimization, Eq. 20",
         at_start=equal_chances,
+        claim=policy(pair_ends.dpo),
     ),
 }

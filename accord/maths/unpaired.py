@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from accord.maths import surrogates
+from accord.maths import side_ends, surrogates
+from accord.maths.ends import GATHERS, Claim, boundary, kinked, policy
 
 
 def kto(
@@ -161,6 +162,7 @@ class UnpairedLoss(NamedTuple):
     implicit_reward: str = "beta log(pi(y|x) / pi_ref(y|x))"
     reward: Callable[..., Tensor] = log_ratio_reward  # (policy, reference, length, label, *, ...) -> (C,)
     needs_reference: bool = True
+    claim: Claim | None = None  # what `optimum` says, for `accord theory` to check
 
     @property
     def coupled(self) -> bool:
@@ -182,42 +184,51 @@ UNPAIRED_LOSSES: dict[str, UnpairedLoss] = {
         at_start=half_weight,
         baseline=kl_baseline,
         mismatched=True,
+        claim=boundary(side_ends.kto),
     ),
     "bco": UnpairedLoss(
         bco,
-        optimum="pi* = pi_ref(y|x) exp(r(x, y) / beta) / Z(x), where the mean rewards of the two labels sum to 0",
+        optimum="pi* = pi_ref(y|x) exp(r(x, y) / beta) / Z(x), where the mean rewards of the two labels sum to 0 "
+        "and Z(x) is the same for all prompts; else near it",
         source="Jung et al. 2024, Binary Classifier Optimization",
         at_start=lambda label, **hyper: math.log(2.0),
         baseline=label_baseline,
+        claim=policy(side_ends.bco),
     ),
     "apo_zero_unpaired": UnpairedLoss(
         apo_zero_unpaired,
         optimum="runs to the boundary, as kto",
         source="D'Oosterlinck et al. 2024, Anchored Preference Optimization, Eq. 7",
         at_start=half_weight,
+        claim=boundary(side_ends.kto),
     ),
     "npo": UnpairedLoss(
         npo,
-        optimum="runs to the boundary: an undesirable completion loses all its probability",
+        optimum="runs to the boundary: an undesirable completion loses all its probability; where all sometimes are, "
+        "it gathers on one",
         source="Zhang et al. 2024, Negative Preference Optimization, Eq. 3",
         at_start=lambda label, beta: 0.0 if label else 2 / beta * math.log(2.0),
+        claim=GATHERS,
     ),
     "logistic": UnpairedLoss(
         logistic,
         optimum="pi_ref(y|x) exp(r(x, y) / beta), as near as a sum of 1 allows: pi* where its Z(x) = 1",
         source="Eq. 14",
         at_start=lambda label, **hyper: math.log(2.0),
+        claim=policy(side_ends.logistic),
     ),
     "exponential_unpaired": UnpairedLoss(
         exponential_unpaired,
         optimum="pi_ref(y|x) exp(r(x, y) / (2 beta)), as near as a sum of 1 allows",
         source="Eq. 14",
         at_start=lambda label, **hyper: 1.0,
+        claim=policy(side_ends.exponential),
     ),
     "hinge_unpaired": UnpairedLoss(
         hinge_unpaired,
         optimum="pi_ref(y|x) exp(sign(r(x, y)) / beta), as near as a sum of 1 allows",
         source="Eq. 14",
         at_start=lambda label, **hyper: 1.0,
+        claim=kinked(side_ends.hinge),
     ),
 }

@@ -1,4 +1,4 @@
-"""What `accord theory` goes through: its parts, and the tasks of each. A new part is a row of PARTS."""
+"""What `accord theory` goes through: parts, and the tasks of each. `contents.py` has them all."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ class Part(NamedTuple):
     title: str
     tasks: Callable[[Sequence[World]], list[Task]]
     long: bool = False  # only with --full
-
-
-PARTS: dict[str, Part] = {}
-
-
-def tasks_of(worlds: Sequence[World], *, full: bool) -> list[Task]:
-    """All tasks, in the order of the parts."""
-    return [task for part in PARTS.values() if full or not part.long for task in part.tasks(worlds)]
 
 
 def timed(task: Task) -> list[Found]:

@@ -53,15 +53,18 @@ class World(NamedTuple):
         return (COOL * self.reference).log_softmax(-1)
 
 
-def table_world(seed: int = 0) -> World:
-    """Two prompts, two words besides the end, at most 3 tokens: 15 completions, normal logits and rewards."""
+def table_world(seed: int = 2) -> World:
+    """Two prompts, two words besides the end, at most 3 tokens: 15 completions, normal logits and rewards.
+
+    Rewards are so close that losses which suppose wrong labels (robust) still have an end.
+    """
     generator = torch.Generator().manual_seed(seed)
     tokens, mask = all_completions(words=3, longest=3)
     place, taken = beginnings(tokens, mask, words=3)
     prompts = ("x1", "x2")
     shape = (len(prompts), *taken.shape[:2])
     logits = 0.7 * torch.randn(shape, generator=generator, dtype=torch.float64)
-    reward = torch.randn(len(prompts), len(tokens), generator=generator, dtype=torch.float64)
+    reward = 0.7 * torch.randn(len(prompts), len(tokens), generator=generator, dtype=torch.float64)
     world = World(
         name="table",
         prompts=prompts,

@@ -53,7 +53,7 @@ def test_every_option_has_a_help_a_unique_name_and_a_small_group(name: str) -> N
         needed = ("model", "data", "output_dir", "output", "adapter", "file", "directory", "to", "reward")
         needed = (*needed, "runs", "tasks")
         free = (("check", "model"), ("runs", "directory"), ("sample", "reward"), ("online-dpo", "reward"))
-        free = (*free, ("perplexity", "output"))
+        free = (*free, ("perplexity", "output"), ("report", "output"))
         judged = (("winrate", "data"), ("winrate", "model"))  # verdicts, or models whose answers are judged
         own = name == "demo" or (name, leaf.key) in (*free, *judged)
         if (name, leaf.key) == ("rl", "algorithm"):

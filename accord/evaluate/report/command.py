@@ -46,7 +46,8 @@ def run(config: ReportConfig, given: Mapping[str, object]) -> Report:
     page = made(placed(read_runs(options.run)), read_results(options.compare), options.title)
     text = html(page)
     put(file, text)
-    print(f"{file}: {sized(len(text.encode()))}, {len(page.sections)} chapters; open it in a browser")
+    count = len(page.sections)
+    print(f"{file}: {sized(len(text.encode()))}, {count} chapter{'s' * (count != 1)}; open it in a browser")
     return Report(page, file)
 
 

@@ -69,7 +69,7 @@ def _compared(found: Json) -> Iterator[Part]:
     rates = mapping(found["win_rates"])
     if rates:
         yield matrix(words(found["models"]), mapping(rates.get("matrix")))
-        yield from parts_of({"paired": rates.get("paired")}, "win rates")
+        yield from parts_of(rates.get("paired"), "models on the same prompts, less each other")
         if standing := rows(mapping(rates.get("leaderboard")).get("models")):
             yield from parts_of(standing, "strengths (Bradley-Terry)")
     ended = [{**row, "ended": _share(row.get("ended"))} for row in rows(found["answers"])]

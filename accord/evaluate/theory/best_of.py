@@ -45,11 +45,15 @@ def _best(world: World, n: int) -> list[Found]:
 
 
 def by_sorting(world: World, n: int) -> Tensor:
-    """(G, S) log pi_n from cumulative sums of the sorted chances: another way than the one that is tested."""
-    order = world.reward.argsort(-1)
-    upto = world.reference.exp().gather(-1, order).cumsum(-1)
-    below = torch.cat([torch.zeros_like(upto[:, :1]), upto[:, :-1]], -1)
-    return torch.zeros_like(upto).scatter(-1, order, upto**n - below**n).log()
+    """(G, S) log pi_n from sums over the different rewards in order: another way than the one that is tested."""
+    rows = []
+    for chance, reward in zip(world.reference.exp(), world.reward, strict=True):
+        level = torch.unique(reward, return_inverse=True)[1]
+        at = torch.zeros(int(level.max()) + 1, dtype=torch.float64).index_add_(0, level, chance)
+        upto = at.cumsum(0)
+        best = upto**n - torch.cat([upto.new_zeros(1), upto[:-1]]) ** n
+        rows.append(chance * (best / at)[level])
+    return torch.stack(rows).log()
 
 
 def beta_of(world: World, spent: float) -> float:

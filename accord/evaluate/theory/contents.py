@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accord.evaluate.theory import (
+    best_of,
+    engine_checks,
+    frequencies,
+    kl_estimates,
     modified,
     offline,
+    online,
+    reinforcement,
+    reward_models,
+    sampled,
 )
 from accord.evaluate.theory.parts import Part, Task
 from accord.evaluate.theory.world import World
@@ -21,6 +29,16 @@ PARTS: dict[str, Part] = {
     "rankings": Part("losses of rankings", offline.tasks(RANKING_LOSSES, offline.ranking_method)),
     "divergences": Part("f-divergences", offline.tasks(DIVERGENCES, offline.divergence_method)),
     "modified": Part("losses, modified", offline.tasks(modified.MODIFIED, modified.make)),
+    "reinforcement": Part(reinforcement.KIND, reinforcement.tasks),
+    "reinforcement, more": Part(reinforcement.KIND, reinforcement.long_tasks, long=True),
+    "online": Part(online.KIND, online.tasks),
+    "rewards": Part(reward_models.KIND, reward_models.tasks),
+    "rewards, more": Part(reward_models.KIND, reward_models.long_tasks, long=True),
+    "best": Part(best_of.KIND, best_of.tasks),
+    "estimates": Part(kl_estimates.KIND, kl_estimates.tasks),
+    "engine": Part(engine_checks.KIND, engine_checks.tasks),
+    "frequencies": Part(frequencies.KIND, frequencies.tasks),
+    "sampled": Part(sampled.KIND, sampled.long_tasks, long=True),
 }
 
 

@@ -27,6 +27,7 @@ from accord.training.shaping import ADVANTAGES
 
 KIND = "reinforcement learning"
 RATE = 0.3  # of the natural steps; at 0.7 k3, which pulls as pi_ref / pi, would swing
+MOST = 15  # completions of which all groups of three are gone through
 NEEDED = {"model": "-", "data": "-", "reward": "-", "output_dir": "-"}
 
 OPTIMUM = "pi* = pi_ref exp(r / beta) / Z"
@@ -36,7 +37,7 @@ End = Callable[[World, int, float], Tensor]  # world, K, beta -> (G, S) log of t
 
 
 class Way(NamedTuple):
-    """A command with options, and the end that is claimed. long: only with --full."""
+    """A command with options, and the end that is claimed. long: only with --full, and in a small world."""
 
     command: str
     options: Mapping[str, object]
@@ -123,9 +124,8 @@ def long_tasks(worlds: Sequence[World]) -> list[Task]:
 
 def _tasks(worlds: Sequence[World], *, long: bool) -> list[Task]:
     chosen = [(name, way) for name, way in WAYS.items() if way.long == long]
-    return [
-        Task(f"{name}, {world.name}", partial(_found, world, name, way)) for world in worlds for name, way in chosen
-    ]
+    small = [world for world in worlds if not long or len(world.completions) <= MOST]
+    return [Task(f"{name}, {world.name}", partial(_found, world, name, way)) for world in small for name, way in chosen]
 
 
 def _found(world: World, name: str, way: Way) -> list[Found]:

@@ -26,8 +26,7 @@ from accord.maths.reward import REWARD_LOSSES
 
 KIND = "reward model, then the exact solution"
 NU = 1.0  # ties in Davidson's world, as the loss has it unless told otherwise
-PER_RANKING = 3
-MOST = 15  # completions of which all sets are tried
+MOST = 15  # completions of which all sets are tried, and all rankings of three
 
 Loss = Callable[[Tensor], Tensor]  # (..., S) scores -> (...) expected loss
 End = Callable[[Tensor, Tensor], Tensor]  # (S,) rewards, (S,) log mu -> (S,) scores, but for a constant
@@ -137,12 +136,13 @@ def expected(name: str, reward: Tensor, mu: Tensor, nu: float) -> Loss:
 
 
 def _of_rankings(name: str, reward: Tensor, mu: Tensor) -> Loss:
-    """Every ranking of every three different completions, drawn one after the other: Eq. 7's chances."""
-    groups = torch.tensor(list(itertools.permutations(range(len(reward)), PER_RANKING)))  # best first
+    """Every ranking of every three different completions (of many: of two), by Eq. 7's chances."""
+    each = 3 if len(reward) <= MOST else 2
+    groups = torch.tensor(list(itertools.permutations(range(len(reward)), each)))  # best first
     group, strength = mu[groups].sum(-1).exp(), reward.exp()[groups]
     left = strength.flip(-1).cumsum(-1).flip(-1)
     chance = group * (strength / left).prod(-1)
-    rank = torch.arange(1, PER_RANKING + 1).expand(len(groups), -1)
+    rank = torch.arange(1, each + 1).expand(len(groups), -1)
 
     def loss(scores: Tensor) -> Tensor:
         found: Tensor = REWARD_LOSSES[name].loss(scores[groups], rank)

@@ -38,6 +38,7 @@ COPIED = (
 )
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 LONGEST = 900.0  # seconds
+WIDTH = 200  # characters of the table: a name that is cut cannot be run again
 
 
 class Fate(NamedTuple):
@@ -147,8 +148,7 @@ def _show(fates: Sequence[Fate]) -> None:
         said, family = ("" if fate.mutation.family == family else fate.mutation.family), fate.mutation.family
         noticed = fate.noticed_by or "[bold red]nobody[/bold red]"
         table.add_row(said, fate.mutation.name, noticed)
-    console = Console()
-    console.print(table, crop=False, width=max(console.width, console.measure(table).maximum))
+    Console(width=WIDTH).print(table)
     alive = sum(fate.noticed_by is None for fate in fates)
     print(f"\n{len(fates)} mutants, {len(fates) - alive} noticed, {alive} not")
 

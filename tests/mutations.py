@@ -155,7 +155,8 @@ EDITS = (
     ),
     Edit(
         KL, "in the rewards of whole samples", "accord/training/shaping.py",
-        "self.reward - self.beta * kl", "self.reward - 2 * self.beta * kl", ("test_shaping.py", "test_policy_optima.py"),
+        "self.reward - self.beta * kl", "self.reward - 2 * self.beta * kl",
+        ("test_shaping.py", "test_policy_optima.py"),
     ),
     Edit(
         KL, "in the loss", "accord/training/policy.py",
@@ -190,7 +191,8 @@ EDITS = (
     ),
     Edit(
         MASK, "turns with loss begin a token late", "accord/data/loss_spans.py",
-        "else lo - shared, hi - shared)", "else lo - shared + 1, hi - shared)", ("test_dialogue.py", "test_fault_tokens.py"),
+        "else lo - shared, hi - shared)", "else lo - shared + 1, hi - shared)",
+        ("test_dialogue.py", "test_fault_tokens.py"),
     ),
     Edit(
         MASK, "the score is read a token early", "accord/data/batches.py",

@@ -1,4 +1,4 @@
-"""The list of what `make mutants` breaks is whole: each is to be found, changes its file, and names tests that exist."""
+"""The list of what `make mutants` breaks is whole: each change is found, changes its file, and names tests there are."""
 
 import ast
 import inspect

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from mutations import ROOT, Mutation, mutations
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -146,7 +147,7 @@ def _show(fates: Sequence[Fate]) -> None:
     family = ""
     for fate in fates:
         said, family = ("" if fate.mutation.family == family else fate.mutation.family), fate.mutation.family
-        noticed = fate.noticed_by or "[bold red]nobody[/bold red]"
+        noticed = escape(fate.noticed_by) if fate.noticed_by else "[bold red]nobody[/bold red]"
         table.add_row(said, fate.mutation.name, noticed)
     Console(width=WIDTH).print(table)
     alive = sum(fate.noticed_by is None for fate in fates)

@@ -1,4 +1,4 @@
-"""The list of what `make mutants` breaks is whole: each change is found, changes its file, and names tests there are."""
+"""The list of what `make mutants` breaks is whole: each change is found, changes its file, and names tests."""
 
 import ast
 import inspect

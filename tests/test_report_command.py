@@ -437,3 +437,29 @@ def test_no_torch_is_needed_to_look_at_runs(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[1]
     seen = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert seen.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_frontier_is_drawn(tmp_path: Path) -> None:
+    def point(name: str, method: str, kl: float, gold: float) -> dict[str, Any]:
+        figures = {"gold": figure(gold, gold - 0.1, gold + 0.1)}
+        return {"name": name, "method": method, "kl": figure(kl, kl, kl), "figures": figures, "error": None}
+
+    failed = {"name": "ppo 0.01", "method": "ppo", "kl": None, "figures": {}, "error": "it diverged"}
+    found = {
+        "reward": "reward",
+        "kl": "k3",
+        "start": point("model", "start", 0.0, 1.0),
+        "points": [point("dpo 0.1", "dpo", 4.0, 1.5), point("dpo 0.5", "dpo", 1.0, 2.0), failed],
+        "methods": [{"method": "dpo", "knee": None}],
+        "notes": ["few prompts"],
+    }
+    (tmp_path / "f.json").write_text(json.dumps(found))
+    page = page_of(tmp_path, compare=[str(tmp_path / "f.json")])
+    (charts,) = parts(page, "result-1", Charts)
+    dpo, ppo = charts.charts[0].lines
+    assert (list(dpo.x), list(dpo.y)) == ([0.0, 1.0, 4.0], [1.0, 2.0, 1.5])
+    assert list(dpo.low) == pytest.approx([0.9, 1.9, 1.4]) and list(ppo.x) == [0.0]
+    table = parts(page, "result-1", Grid)[0]
+    assert table.rows[1] == ["dpo 0.1", "4", "1.500\n1.400 to 1.600", ""]
+    assert table.rows[3] == ["ppo 0.01", "", "", "it diverged"]
+    assert [notice.text for notice in parts(page, "result-1", Notice)] == ["few prompts"]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from accord.errors import InputError
+from accord.evaluate.report.frontier_parts import KEYS as FRONTIER
+from accord.evaluate.report.frontier_parts import frontier_parts
 from accord.evaluate.report.json_parts import parts_of
 from accord.evaluate.report.page import Conversations, Exchange, Folded, Grid, Notice, Part, Reply, Section
 from accord.evaluate.report.run_samples import shortened
@@ -205,6 +207,12 @@ def _property(found: Json, share: bool) -> str:
     return "\n".join(lines)
 
 
+def _frontier(found: Json) -> Iterator[Part]:
+    """Of accord frontier."""
+    yield from frontier_parts(found)
+    yield from _background(found)
+
+
 KINDS = (
     Kind(
         frozenset({"models", "win_rates", "answers", "early_warnings", "samples"}),
@@ -223,5 +231,11 @@ KINDS = (
         "Safety",
         "What people or classifiers say of the answers (accord safety).",
         _safe,
+    ),
+    Kind(
+        FRONTIER,
+        "Reward against distance",
+        "What reward each method buys, and how far from the model it went for it (accord frontier).",
+        _frontier,
     ),
 )

@@ -62,9 +62,8 @@ def test_an_answer_that_says_nothing_is_scored(home: Path) -> None:
     [("model", None, "it is a language model"), ("flags", None, "label"), ("flags", "kind", "label")],
 )
 def test_no_scorer(home: Path, name: str, label: str | None, what: str) -> None:
-    judge = judge_of(options(judge=str(home / name), judge_label=label), AskingOptions(threads=1), {}, 0)
     with pytest.raises(InputError, match=what):
-        judge.judge(COMPARED)
+        judge_of(options(judge=str(home / name), judge_label=label), AskingOptions(threads=1), {}, 0)
 
 
 def test_a_function_gives_an_outcome_for_each_pair() -> None:

@@ -13,8 +13,13 @@ from accord.evaluate.answers_written import AtLevels, write_answers
 from accord.evaluate.inputs import check_outputs
 from accord.evaluate.sampled import sampled
 from accord.evaluate.verdicts import Matched
+from accord.models.named import context_of
+from accord.models.scorer import is_scorer
 from accord.stages.evaluation_configs import WinrateConfig
+from accord.stages.judge_options import AnsweringOptions
 from accord.stages.setup import say
+
+ANSWERING = "give a language model, or a file of answers"
 
 
 class Contest(NamedTuple):
@@ -27,11 +32,15 @@ class Contest(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """numbers: of each prompt, by its id, its place in its file. read: the files of prompts and answers."""
+    """numbers: of each prompt, by its id, its place in its file. read: the files of prompts and answers.
+
+    models: by the name that a model has in tables, what was written for it.
+    """
 
     contests: list[Contest]
     numbers: Mapping[str, int]
     read: tuple[str, ...]
+    models: Mapping[str, str]
 
 
 class Files(NamedTuple):
@@ -56,8 +65,9 @@ def answered(config: WinrateConfig, models: Sequence[str]) -> Answered:
     prompts, read, sources = files_of(
         (*models, against), config.asking.prompts, split=compared.split, on_bad_row=compared.on_bad_row
     )
-    found = [_levels(config, name, read) for name in models]
-    baseline = _baseline(config, against, prompts, read)
+    called = matching.short_names((*models, against))
+    found = [_levels(config, name, called[name], read) for name in models]
+    baseline = _baseline(config, against, called[against], prompts, read)
     if config.asking.answers:
         write_answers(config.asking.answers, prompts, [*found, [(None, baseline)]])
     contests = [
@@ -67,7 +77,9 @@ def answered(config: WinrateConfig, models: Sequence[str]) -> Answered:
     ]
     for line in matching.lines(read, max(one.missing for one in contests)):
         say(line)
-    return Answered(contests, {prompt.id: number for number, prompt in enumerate(prompts)}, sources)
+    numbers = {prompt.id: number for number, prompt in enumerate(prompts)}
+    named = {levels[0][1].name: name for name, levels in zip(models, found, strict=True)} | {baseline.name: against}
+    return Answered(contests, numbers, sources, named)
 
 
 def files_of(names: Sequence[str], prompts: str | None, *, split: str, on_bad_row: str) -> Files:
@@ -90,19 +102,24 @@ def files_of(names: Sequence[str], prompts: str | None, *, split: str, on_bad_ro
     return Files(asked, read, (*files, *([prompts] if prompts is not None else [])))
 
 
-def check_asked(names: Sequence[str], prompts: str | None) -> None:
-    """InputError: a model is to be sampled, and there are no prompts."""
+def check_asked(names: Sequence[str], asking: AnsweringOptions) -> None:
+    """InputError: a model is to be sampled, and there are no prompts, no such directory, or it is no language model."""
     others = [name for name in names if not matching.is_file(name)]
-    if others and prompts is None:
+    if others and asking.prompts is None:
         what = f"not given, and {others[0]} is no file of answers"
         raise InputError(what, where="prompts", fix="give the file of prompts that it is to answer")
+    for name in others:
+        if name != REFERENCE:
+            context_of(name, trust_remote_code=asking.trust_remote_code)
+            if is_scorer(name):
+                raise InputError("is a reward model or classifier, and answers nothing", where=name, fix=ANSWERING)
 
 
 def _check(config: WinrateConfig, models: Sequence[str], against: str) -> None:
     """InputError for options that do not go with these models, before anything is read."""
     asking = config.asking
     read = [name for name in (*models, against) if matching.is_file(name)]
-    check_asked((*models, against), asking.prompts)
+    check_asked((*models, against), asking)
     if asking.temperatures and (sampled_not := [name for name in models if name in read]):
         what = f"{sampled_not[0]} is a file of answers, and nothing is sampled"
         raise InputError(what, where="temperatures", fix="leave it out, or give the directory of a model")
@@ -113,26 +130,29 @@ def _check(config: WinrateConfig, models: Sequence[str], against: str) -> None:
     check_outputs([*read, *([asking.prompts] if asking.prompts else [])], outputs)
 
 
-def _levels(config: WinrateConfig, name: str, read: Mapping[str, Answers]) -> AtLevels:
+def _levels(config: WinrateConfig, name: str, called: str, read: Mapping[str, Answers]) -> AtLevels:
     if name in read:
         return [(None, read[name])]
     asking = config.asking
     if asking.temperatures:
-        return list(zip(asking.temperatures, _sampled(config, name, asking.temperatures), strict=True))
-    return [(None, _sampled(config, name, [asking.temperature])[0])]
+        return list(zip(asking.temperatures, _sampled(config, name, called, asking.temperatures), strict=True))
+    return [(None, _sampled(config, name, called, [asking.temperature])[0])]
 
 
-def _sampled(config: WinrateConfig, name: str, temperatures: Sequence[float]) -> list[Answers]:
-    compared, seed = config.compared, config.win_rate.seed
-    return sampled(name, config.asking, temperatures, split=compared.split, on_bad_row=compared.on_bad_row, seed=seed)
+def _sampled(config: WinrateConfig, name: str, called: str, temperatures: Sequence[float]) -> list[Answers]:
+    compared = config.compared
+    how = {"split": compared.split, "on_bad_row": compared.on_bad_row}
+    return sampled(name, config.asking, temperatures, **how, seed=config.win_rate.seed, called=called)
 
 
-def _baseline(config: WinrateConfig, name: str, prompts: Sequence[Asked], read: Mapping[str, Answers]) -> Answers:
+def _baseline(
+    config: WinrateConfig, name: str, called: str, prompts: Sequence[Asked], read: Mapping[str, Answers]
+) -> Answers:
     if name in read:
         return read[name]
     if name == REFERENCE:
         return matching.references(prompts, str(config.asking.prompts))
-    return _sampled(config, name, [config.asking.temperature])[0]
+    return _sampled(config, name, called, [config.asking.temperature])[0]
 
 
 def contest(

@@ -47,6 +47,23 @@ class Answers:
     tokens: dict[str, TokenGroup] = field(default_factory=dict)
 
 
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What was written for each model -> the end of its path, as long as it takes to tell it from the others.
+
+    Only directories have shorter names: those of files are in them, and a name on a hub is one already.
+    """
+    ends = {name: Path(os.path.abspath(name)).parts if os.path.isdir(name) else (name,) for name in names}
+    return {name: _shortest(parts, [ends[other] for other in ends if other != name]) for name, parts in ends.items()}
+
+
+def _shortest(parts: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    for size in range(1, len(parts)):
+        found = parts[-size:]
+        if found != (REFERENCE,) and all(other[-size:] != found for other in others):
+            return "/".join(found)
+    return os.path.join(*parts)
+
+
 def is_file(name: str) -> bool:
     """Whether it names a file of answers, and not a model: by its ending, or as no directory."""
     return os.path.isfile(name) or name.lower().endswith(ENDINGS)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from accord.errors import InputError
 from accord.evaluate import compare_show
+from accord.evaluate.answers import short_names
 from accord.evaluate.classified import classified
 from accord.evaluate.collapse import EarlyWarnings, early_warnings
 from accord.evaluate.endings import Endings, endings_of
@@ -152,10 +153,11 @@ def _kl(config: CompareConfig, models: Sequence[str], entrants: Entrants) -> tup
         return None, NOT_DRAWN
     if not is_directory(reference):
         return None, NO_REFERENCE
+    called = short_names([*models, reference]) | {written: name for name, written in entrants.models.items()}
     sampled = {name: groups for name, groups in entrants.tokens().items() if name != reference}
     if not sampled:
-        return None, f"no model but {reference}, the reference, was sampled here"
-    return kl_to_reference(reference, sampled, config.asking, config.figures.level), ""
+        return None, f"no model but {called[reference]}, the reference, was sampled here"
+    return kl_to_reference(reference, sampled, config.asking, config.figures.level).named(called), ""
 
 
 def _warnings(config: CompareConfig, entrants: Entrants) -> list[EarlyWarnings]:

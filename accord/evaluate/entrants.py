@@ -17,25 +17,29 @@ from accord.evaluate.inputs import check_outputs
 from accord.evaluate.sampled import sampled
 from accord.evaluate.verdicts import Answer
 from accord.models.named import context_of
+from accord.models.scorer import check_scores
 from accord.stages.evaluation_configs import CompareConfig
-from accord.stages.resolve import OBJECT
 from accord.stages.setup import say
 
 
 class Entrants(NamedTuple):
-    """answers: of each model, their names differ; the first is what the others are held against. read: files."""
+    """answers: of each model, their names differ; the first is what the others are held against. read: files.
+
+    models: by the name that a model has in tables, what was written for it.
+    """
 
     prompts: list[Asked]
     answers: list[Answers]
     read: tuple[str, ...]
+    models: Mapping[str, str]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.answers)
 
     def tokens(self) -> dict[str, list[TokenGroup]]:
-        """Of the models that were sampled, prompts and answers token by token."""
-        return {one.name: list(one.tokens.values()) for one in self.answers if one.tokens}
+        """Of the models that were sampled, by their directories, prompts and answers token by token."""
+        return {self.models[one.name]: list(one.tokens.values()) for one in self.answers if one.tokens}
 
     def shared(self, one: Answers, other: Answers) -> list[tuple[Answer, Answer]]:
         """The answers of two to the prompts that both answered."""
@@ -56,17 +60,17 @@ def check(config: CompareConfig, models: Sequence[str]) -> None:
         raise InputError(f"{len(models)} alone, and models are compared with each other", where="model", fix=fix)
     if twice := [name for name, count in Counter(models).items() if count > 1]:
         raise InputError(f"names {twice[0]} twice", where="model", fix="name each once")
-    check_asked(models, asking.prompts)
+    check_asked(models, asking)
     if len(asking.answers) > len(models):
         what = f"{len(asking.answers)} files for {len(models)} models"
         raise InputError(what, where="answers", fix="one for each model, in their order")
     if entrants.reference is not None and not is_directory(entrants.reference):
         what = f"{entrants.reference} is no model whose log-probabilities can be asked for"
         raise InputError(what, where="reference", fix="give the directory of a model")
-    scores = config.judging.scores if config.judging.judge != OBJECT else None
-    asked = [*models, *config.figures.classifier, *filter(None, (entrants.reference, scores))]
-    for name in filter(is_directory, asked):
-        context_of(name, trust_remote_code=asking.trust_remote_code)
+    if entrants.reference is not None:
+        context_of(entrants.reference, trust_remote_code=asking.trust_remote_code)
+    for name in config.figures.classifier:
+        check_scores(name, trust_remote_code=asking.trust_remote_code)
     if config.figures.difficulty is not None:
         read_difficulty(config.figures.difficulty)
     output = config.output
@@ -86,7 +90,8 @@ def entrants_of(config: CompareConfig, models: Sequence[str]) -> Entrants:
     """Errors: as reading, and as `accord sample`."""
     asking, entrants = config.asking, config.entrants
     prompts, read, sources = files_of(models, asking.prompts, split=entrants.split, on_bad_row=entrants.on_bad_row)
-    found = [_answers(config, name, read, prompts) for name in models]
+    called = matching.short_names(models)
+    found = [_answers(config, name, called[name], read, prompts) for name in models]
     several = Counter(one.name for one in found)
     named = [
         matching.renamed(one, written) if several[one.name] > 1 else one
@@ -99,10 +104,12 @@ def entrants_of(config: CompareConfig, models: Sequence[str]) -> Entrants:
     for one in named:
         if missing := len(prompts) - len(one.of):
             say(f"note: {missing:,} of {len(prompts):,} prompts have no answer of {one.name}")
-    return Entrants(prompts, named, sources)
+    return Entrants(prompts, named, sources, {one.name: written for one, written in zip(named, models, strict=True)})
 
 
-def _answers(config: CompareConfig, name: str, read: Mapping[str, Answers], prompts: Sequence[Asked]) -> Answers:
+def _answers(
+    config: CompareConfig, name: str, called: str, read: Mapping[str, Answers], prompts: Sequence[Asked]
+) -> Answers:
     if name in read:
         return read[name]
     asking, entrants = config.asking, config.entrants
@@ -110,5 +117,5 @@ def _answers(config: CompareConfig, name: str, read: Mapping[str, Answers], prom
         return matching.references(prompts, str(asking.prompts))
     levels = asking.levels()
     how = {"split": entrants.split, "on_bad_row": entrants.on_bad_row}
-    (answers,) = sampled(name, asking, levels, **how, seed=config.figures.seed)
+    (answers,) = sampled(name, asking, levels, **how, seed=config.figures.seed, called=called)
     return answers

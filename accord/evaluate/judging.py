@@ -32,7 +32,7 @@ class Judged:
 
     over: the setting that the parts are at, None where there is one. not_asked: pairs of which nobody said anything, as
     for the limit of cost; in the parts they are missing, and not failed. read: the files that prompts and answers came
-    from.
+    from. models: by the name of each in the table, what was written for it.
     """
 
     judge: str
@@ -43,6 +43,7 @@ class Judged:
     not_asked: int
     cost: tuple[str, ...]
     read: tuple[str, ...]
+    models: Mapping[str, str]
 
     def lines(self) -> Iterator[str]:
         """For people, below the table."""
@@ -58,6 +59,7 @@ class Judged:
     def to_json(self) -> dict[str, Any]:
         return {
             "judge": self.judge,
+            "models": dict(self.models),
             "bias": self.bias.to_json(),
             "failures": dict(self.failures),
             "not_asked": self.not_asked,
@@ -95,7 +97,7 @@ def decide(judge: Judge | People, found: Answered, path: str | None) -> tuple[li
     decided = [Decided(one, [next(rest) for _ in one.pairs]) for one in contests]
     reasons = Counter(str(one.failure) for one in said if one.outcome is None and one.asked)
     not_asked = sum(not one.asked for one in said)
-    judged = Judged(judge.name, [], None, bias(pairs, said), reasons, not_asked, cost, found.read)
+    judged = Judged(judge.name, [], None, bias(pairs, said), reasons, not_asked, cost, found.read, found.models)
     return decided, judged
 
 

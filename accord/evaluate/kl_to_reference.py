@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -54,6 +54,12 @@ class Divergences:
     temperature: float
     rows: list[Divergence]
     why_not: Mapping[str, str]
+
+    def named(self, called: Mapping[str, str]) -> Divergences:
+        """With other names in the place of the models'."""
+        rows = [row._replace(model=called[row.model]) for row in self.rows]
+        why_not = {called[name]: why for name, why in self.why_not.items()}
+        return replace(self, reference=called[self.reference], rows=rows, why_not=why_not)
 
     def to_json(self) -> dict[str, Any]:
         rows = [row.to_json() for row in self.rows]

@@ -89,7 +89,7 @@ def round_robin(
     names = tuple(one.name for one in answers)
     numbers = {prompt.id: number for number, prompt in enumerate(prompts)}
     contests = [contest(prompts, (two, one), (two.name, one.name), None) for one, two in combinations(answers, 2)]
-    decided, judged = decide(judge, Answered(contests, numbers, ()), verdicts)
+    decided, judged = decide(judge, Answered(contests, numbers, (), {}), verdicts)
     many = [verdicts_in(one, numbers) for one in decided]
     (first,) = report_of([Part(None, None, [one for one in many if one.baseline == names[0]])], options).tables
     others = [measured(one, options, None, None) for one in many if one.baseline != names[0]]

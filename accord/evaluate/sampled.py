@@ -19,13 +19,20 @@ from accord.training.rollout import sampled_group
 
 
 def sampled(
-    model: str, options: AnsweringOptions, temperatures: Sequence[float], *, split: str, on_bad_row: str, seed: int
+    model: str,
+    options: AnsweringOptions,
+    temperatures: Sequence[float],
+    *,
+    split: str,
+    on_bad_row: str,
+    seed: int,
+    called: str | None = None,
 ) -> list[Answers]:
-    """One answer to each prompt, at each temperature; also those that say nothing.
+    """One answer to each prompt, at each temperature; also those that say nothing. called: not given, as the model.
 
     Errors: as `accord sample`. Prompts for which the model has no room have no answer.
     """
-    config = _config(model, options, split, on_bad_row, seed)
+    config, called = _config(model, options, split, on_bad_row, seed), called or model
     place = machine(config.model, threads=options.threads, max_tokens=None)
     tokenizer = tokenizer_of(config.model, {})
     windows = windows_of(config, {}, tokenizer)
@@ -35,17 +42,17 @@ def sampled(
     found = []
     for temperature in temperatures:
         warmed = config.model_copy(update={"drawing": config.drawing.model_copy(update={"temperature": temperature})})
-        sampler, answers = Sampler(warmed, network, tokenizer, None), Answers(model)
-        with Progress(model, survey.groups, unit="sample") as progress:
+        sampler, answers = Sampler(warmed, network, tokenizer, None), Answers(called)
+        with Progress(called, survey.groups, unit="sample") as progress:
             advance = advancing(progress, 1)
             for window in windows.tokens(survey):
                 samples = sampler.samples(window.tokens, window.groups, advance)
                 for group, asked, (one,) in zip(window.groups, window.tokens, samples, strict=True):
-                    answers.of[group.id] = Answer(model, like(group.prompt, one.text), one.ended)
+                    answers.of[group.id] = Answer(called, like(group.prompt, one.text), one.ended)
                     answers.tokens[group.id] = sampled_group(asked, [one.ids])
             progress.log()
         found.append(answers)
-    for line in _lines(model, windows, dict(zip(temperatures, found, strict=True)), options):
+    for line in _lines(called, windows, dict(zip(temperatures, found, strict=True)), options):
         say(f"note: {line}")
     return found
 
@@ -57,6 +64,7 @@ def _config(model: str, options: AnsweringOptions, split: str, on_bad_row: str, 
         "data": options.prompts,
         "split": split,
         "on_bad_row": on_bad_row,
+        "max_length": options.max_length,
         "seed": seed,
         "output": "answers.jsonl",
         "max_new_tokens": options.max_new_tokens,

@@ -37,6 +37,24 @@ def is_scorer(name: str) -> bool:
     return _head_in(stored_tensors(str(adapter) if adapter else name)) is not None
 
 
+def check_scores(name: str, *, trust_remote_code: bool = False) -> None:
+    """Before anything is loaded. InputError: no such directory, or no head in its weights."""
+    config_of(name, trust_remote_code)
+    adapter = adapter_directory(name)
+    stored = stored_tensors(str(adapter) if adapter else name)
+    if stored and _head_in(stored) is None:
+        raise headless(name)
+
+
+def check_label(name: str, label: str | None, *, trust_remote_code: bool = False) -> None:
+    """As `check_scores`, and as `as_reward` of its scores; the labels of an adapter are known once it is loaded."""
+    check_scores(name, trust_remote_code=trust_remote_code)
+    if adapter_directory(name) is None and (head := _head_in(stored_tensors(name))) is not None:
+        config = config_of(name, trust_remote_code)
+        config.num_labels = head.shape[0]
+        as_reward(torch.zeros(1, head.shape[0]), config, label)
+
+
 def load_scorer(
     name: str,
     *,

@@ -35,6 +35,12 @@ class AnsweringOptions(Options):
         1.0, gt=0, le=1, description="Draw from the fewest most probable tokens that together have this probability."
     )
     max_new_tokens: int = Field(256, ge=1, description="The most tokens of an answer; longer ones are cut.")
+    max_length: int | None = Field(
+        None,
+        ge=2,
+        description="Longest prompt and answer together, in tokens, of models whose config names no context, as T5's; "
+        "not given: the model's context.",
+    )
     answers: list[str] = Field(
         [],
         title="FILE,...",
@@ -164,11 +170,6 @@ class JudgeOptions(Options):
     @property
     def is_people(self) -> bool:
         return self.judge == PEOPLE
-
-    @property
-    def scores(self) -> str | None:
-        """The reward model or classifier that judges, if one does."""
-        return None if self.served is not None or self.is_function or self.is_people else self.judge
 
     @property
     def is_function(self) -> bool:

@@ -18,6 +18,7 @@ from accord.evaluate.judges.purse import Purse
 from accord.evaluate.judges.scores import ScoreJudge
 from accord.evaluate.judges.server import ChatServer
 from accord.evaluate.judges.template import template
+from accord.models.scorer import check_label
 from accord.stages.caches import root_of
 from accord.stages.judge_options import AnsweringOptions, JudgeOptions
 from accord.stages.options import ModelOptions
@@ -73,6 +74,12 @@ def _of_server(options: JudgeOptions, model: str, seed: int) -> LlmJudge:
 
 
 def _of_scores(name: str, label: str | None, answers: AnsweringOptions) -> ScoreJudge:
+    try:
+        check_label(name, label, trust_remote_code=answers.trust_remote_code)
+    except InputError as error:
+        if error.where != "label":
+            raise
+        raise InputError(error.what, where="judge_label", fix=error.fix) from error
     asked: dict[str, Any] = {"model": name, "dtype": answers.dtype or "float32", "device": answers.device}
     options = ModelOptions(**asked, trust_remote_code=answers.trust_remote_code)
     place = machine(options, threads=answers.threads, max_tokens=None)

@@ -11,7 +11,8 @@ from stage_runs import words, write_lines
 
 import accord
 from accord.cli import main
-from accord.errors import InputError
+from accord.errors import InputError, StorageError
+from accord.stages.tables import markdown_table
 
 Rows = list[dict[str, Any]]
 
@@ -189,6 +190,51 @@ def test_annotators_of_two_kinds_by_their_files() -> None:
         vote("q", "tie", "judge"),
     ]
     assert [row["between"] for row in accord.agreement(data=rows, rounds=50).rows()] == ["human-model"]
+
+
+def test_a_model_without_a_name_is_a_model() -> None:
+    rows = [row for i in range(3) for row in (
+        vote(f"p{i}", "model_a", "ann"),
+        {"prompt": f"p{i}", "model_a": "x", "model_b": "y", "winner": "model_a", "annotator_kind": "model"},
+    )]  # fmt: skip
+    assert [row["between"] for row in accord.agreement(data=rows, rounds=50).rows()] == ["human-model"]
+
+
+def preferred(prompt: str, preference: float, judge: str) -> dict[str, object]:
+    return {
+        "instruction": prompt, "generator_1": "x", "generator_2": "y", "preference": preference, "annotator": judge
+    }  # fmt: skip
+
+
+def test_the_levels_of_a_judge_that_is_sometimes_sure() -> None:
+    """1, quite sure, is a level as 1.1 is; of judges that are never anything else there is no such question."""
+    rows = [preferred(f"p{i}", value, judge) for judge in ("a", "b") for i, value in enumerate((1.0, 1.1, 1.8, 2.0))]
+    assert rows_of(accord.agreement(data=rows, rounds=50), "levels", "human-human")["items"] == 4
+    sure = [row for row in rows if row["preference"] in (1.0, 2.0)]
+    assert [row["question"] for row in accord.agreement(data=sure, rounds=50).rows()] == ["verdicts"]
+
+
+def test_ties_alone_say_nothing_of_who_is_shown_first(tmp_path: Path) -> None:
+    rows = [vote(f"p{i}", "tie", annotator) for i in range(3) for annotator in "ab"]
+    found = accord.agreement(data=rows, rounds=50)
+    assert found.shown is None and "nan" not in "\n".join(found.lines()).lower()
+
+
+def test_what_cannot_be_drawn_leaves_nothing_behind(tmp_path: Path) -> None:
+    both = [vote("p", "model_a", "ann"), vote("p", "model_a", "bob")]
+    with pytest.raises(InputError, match="no two annotators have 10 items in common"):
+        accord.agreement(data=both, plot=str(tmp_path / "t.png"), markdown=str(tmp_path / "t.md"), rounds=50)
+    with pytest.raises(InputError, match="is to be written twice"):
+        accord.agreement(data=both, json=str(tmp_path / "t.md"), markdown=str(tmp_path / "t.md"), rounds=50)
+    with pytest.raises(StorageError, match="its folder is not there"):
+        accord.agreement(data=both, json=str(tmp_path / "no" / "t.md"), rounds=50)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_in_a_table_of_markdown() -> None:
+    assert list(markdown_table([{"the_model ": "a|b\nc\x1b[31m"}])) == [
+        "| the model |", "|---|", r"| a\|b\nc\x1b[31m |"
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_agreed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -246,7 +246,7 @@ def test_who_was_shown_first(row: Mapping[str, Any], shown: int) -> None:
     [
         (AB | {"winner": "tie"}, "length", "response_a: missing"),
         ({"generator_1": "x", "generator_2": "y", "preference": 1.5}, "position", "shown first"),
-        (RANKED, "position", "shown first"),
+        (RANKED, "position", "rows of two models only"),
     ],
 )
 def test_style_that_is_not_in_the_data(row: Mapping[str, Any], style: str, what: str) -> None:

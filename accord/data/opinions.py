@@ -17,6 +17,8 @@ from accord.maths.chance_agreement import Cells
 Kind = Literal["order", "number", "name", "ranking"]
 Value = float | str | tuple[float, ...]
 Key = tuple[object, ...]
+LEVELS = "levels"  # a question: how far the first of two is better, in -SURE to SURE
+SURE = 2.0
 
 
 class Saying(NamedTuple):
@@ -88,11 +90,16 @@ class Opinions:
         """The number of a rater. Each judgement without a name has a rater of its own, below 0."""
         if name is None:
             self._unnamed -= 1
-            return self._unnamed
-        number = self.raters.of(name)
+        number = self._unnamed if name is None else self.raters.of(name)
         if machine:
             self.machines.add(number)
         return number
+
+    def leave_out_repetition(self) -> None:
+        """Levels of which all are the ends or the middle say what the verdicts say."""
+        levels = self.questions.get(LEVELS)
+        if levels is not None and set(levels.said.values()) <= {-SURE, 0.0, SURE}:
+            del self.questions[LEVELS]
 
     def add(self, rater: int, said: Iterable[Saying]) -> None:
         """One judgement; what it says again replaces what the rater had said."""

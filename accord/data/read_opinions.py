@@ -10,7 +10,7 @@ from accord.data.choose import standing
 from accord.data.fields import Row, kind
 from accord.data.findings import DROP
 from accord.data.lines import Raw
-from accord.data.opinions import Key, Opinions, Saying
+from accord.data.opinions import LEVELS, SURE, Key, Opinions, Saying
 from accord.data.read import read_groups
 from accord.data.report import Refusals
 from accord.data.same import digest_of, key_of
@@ -139,11 +139,10 @@ def _of_two(row: Row, form: VerdictFormat, prompt: Key, models: Sequence[str], o
     pair = (*prompt, *sorted(models))
     way = -1.0 if turned else 1.0
     yield Saying("verdicts", "order", pair, prompt, way * ((outcome > 0.5) - (outcome < 0.5)))
-    degree = DEGREES.get(str(row.columns.get("preference"))) if form is VERDICT_FORMATS["levels"] else None
-    if degree is None and outcome not in (0.0, 0.5, 1.0):
-        degree = 4 * outcome - 2
-    if degree is not None:
-        yield Saying("levels", "number", pair, prompt, way * degree)
+    if form is VERDICT_FORMATS["levels"]:
+        yield Saying(LEVELS, "number", pair, prompt, way * DEGREES[str(row.columns["preference"])])
+    elif form is VERDICT_FORMATS["preference"]:  # also where a judge is quite sure, or the sure ones would be missing
+        yield Saying(LEVELS, "number", pair, prompt, way * SURE * (2 * outcome - 1))
     for name, value in row.columns.items():
         if isinstance(value, bool) and name.endswith(SIDES) and name not in form.needs:
             side = models[SIDES.index(name[-2:])]

@@ -215,21 +215,24 @@ class Particular(RecordError):
 class BadRows(RecordError):
     """The first bad row; `others` holds the messages of up to nine more. hint: what to do where there may be more."""
 
-    def __init__(self, errors: list[RecordError]) -> None:
+    def __init__(self, errors: list[RecordError], *, checked: bool = True) -> None:
         first = errors[0]
         super().__init__(first.what, origin=first.origin, field=first.field, fix=first.fix, finding=first.finding)
         self.others = tuple(str(error) for error in errors[1:])
-        more = f"reading stopped at bad row {LISTED}; accord check names every one"
+        more = f"reading stopped at bad row {LISTED}" + checked * "; accord check names every one"
         self.hint = more if len(errors) == LISTED else ""
 
 
 class Refusals:
-    """What happens to bad rows: collected and raised together ("error"), or dropped and counted ("drop")."""
+    """What happens to bad rows: collected and raised together ("error"), or dropped and counted ("drop").
 
-    def __init__(self, on_bad_row: str, report: DataReport) -> None:
+    checked: whether accord check would find the same in them, as it does not in verdicts and scores.
+    """
+
+    def __init__(self, on_bad_row: str, report: DataReport, *, checked: bool = True) -> None:
         if on_bad_row not in POLICIES:
             raise InputError(f"{on_bad_row!r} is no policy", where="on_bad_row", fix="error or drop")
-        self.on_bad_row, self.report = on_bad_row, report
+        self.on_bad_row, self.report, self.checked = on_bad_row, report, checked
         self.errors: list[RecordError] = []
 
     def add(self, error: RecordError, *, id: str = "") -> None:
@@ -244,4 +247,4 @@ class Refusals:
     def close(self) -> None:
         """Raises BadRows if there was any, in the order of the file."""
         if self.errors:
-            raise BadRows(sorted(self.errors, key=lambda error: error.origin or Origin("", 0)))
+            raise BadRows(sorted(self.errors, key=lambda error: error.origin or Origin("", 0)), checked=self.checked)

@@ -11,7 +11,7 @@ import numpy as np
 
 from accord.data.opinions import Opinions
 from accord.data.read_opinions import read_opinions
-from accord.data.report import BadRows, DataReport, Refusals
+from accord.data.report import DataReport, Refusals
 from accord.data.sources import Source, source_name
 from accord.errors import InputError
 from accord.evaluate.agreed import Agreed, Matter, PairOfRaters, agreed, pairs_of_raters
@@ -20,8 +20,8 @@ from accord.evaluate.inputs import check_outputs, digests_of, sources_of
 from accord.maths.position import Shown, first_shown
 from accord.stages.agreement_options import AgreementOptions
 from accord.stages.evaluation_configs import AgreementConfig
-from accord.stages.tables import put, show, written
-from accord.training.progress import Progress, Waiting
+from accord.stages.tables import put, show, tell, written
+from accord.training.progress import Waiting, say
 
 
 @dataclass
@@ -89,14 +89,11 @@ def run(config: AgreementConfig, given: Mapping[str, object]) -> Agreement:
 
 
 def _read(sources: Sequence[Source], config: AgreementConfig, opinions: Opinions, report: DataReport) -> None:
-    refusals = Refusals(config.opinions.on_bad_row, report)
+    refusals = Refusals(config.opinions.on_bad_row, report, checked=False)
     for source in sources:
-        try:
-            with Waiting(source_name(source)) as waiting:
-                read_opinions(source, opinions, refusals, split=config.opinions.split, tell=waiting.tell)
-        except BadRows as error:
-            error.hint = error.hint.partition(";")[0]  # accord check knows nothing of models and verdicts
-            raise
+        with Waiting(source_name(source)) as waiting:
+            read_opinions(source, opinions, refusals, split=config.opinions.split, tell=waiting.tell)
+    opinions.leave_out_repetition()
     if not opinions.questions:
         what = f"nothing that raters could agree on: {report.summary()}"
         fix = "docs/agreement.md shows what is read"
@@ -114,13 +111,13 @@ def _name_models(opinions: Opinions, patterns: Sequence[str]) -> None:
 
 
 def _tell(report: DataReport, opinions: Opinions) -> None:
-    _say(f"data: {report.summary()}")
+    say(f"data: {report.summary()}")
     for line in report.warnings():
-        _say(f"note: {line}")
+        say(f"note: {line}")
     if opinions.replaced:
-        _say(f"note: {opinions.replaced:,} x judgements replaced by a later one of the same annotator on the same item")
+        say(f"note: {opinions.replaced:,} x judgements replaced by a later one of the same annotator on the same item")
     if opinions.alone:
-        _say(f"note: {opinions.alone:,} x a row that names no prompt: nobody else can have judged the same")
+        say(f"note: {opinions.alone:,} x a row that names no prompt: nobody else can have judged the same")
 
 
 def _found(opinions: Opinions, config: AgreementConfig, report: DataReport, sources: Sequence[Source]) -> Agreement:
@@ -138,15 +135,16 @@ def _found(opinions: Opinions, config: AgreementConfig, report: DataReport, sour
         fix = "give files in which several annotators judge the same, with commas between them"
         raise InputError(f"no item was judged by two raters ({', '.join(without)})", where=where, fix=fix)
     for name in without:
-        _say(f"note: {name}: no item was judged by two raters")
+        say(f"note: {name}: no item was judged by two raters")
     shown = np.array(opinions.shown)
+    says = bool((shown != 0.5).any())  # ties alone say nothing of who is preferred
     return Agreement(
         options,
         figures,
         pairs,
         list(opinions.raters),
         opinions.machines,
-        first_shown(shown, np.ones(len(shown), dtype=np.int64), level=options.level) if len(shown) else None,
+        first_shown(shown, np.ones(len(shown), dtype=np.int64), level=options.level) if says else None,
         report,
         digests_of(sources),
         opinions.replaced,
@@ -155,19 +153,14 @@ def _found(opinions: Opinions, config: AgreementConfig, report: DataReport, sour
 
 def _write(found: Agreement, config: AgreementConfig) -> None:
     output = config.output
-    if output.markdown is not None:
-        put(output.markdown, found.markdown() + "\n")
-    if output.plot is not None:
+    if output.plot is not None:  # first, as there may be nothing to draw
         from accord.evaluate import agreement_plot
 
         agreement_plot.draw(found, output.plot)
+    if output.markdown is not None:
+        put(output.markdown, found.markdown() + "\n")
     if written(found.to_json(), output.json):
         return
     for one in found.agreed:
         show(cells(one, found.options.level), title=title(one))
-    for line in found.lines():
-        print(line)
-
-
-def _say(text: str) -> None:
-    Progress("", 1).print(text)
+    tell(found.lines())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from accord.evaluate.agreed import AGAINST, Agreed, Figure
 from accord.maths.position import Shown
 from accord.stages.agreement_options import AgreementOptions
+from accord.stages.tables import markdown_table
 
 MEANS = {
     "same": "two raters of one item say the same",
@@ -89,8 +90,5 @@ def markdown(found: Sequence[Agreed], lines: Sequence[str], level: float) -> str
     """Tables, and below them how they came about."""
     made: list[str] = []
     for one in found:
-        rows = cells(one, level)
-        made += [f"## {title(one)}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-        made += ["| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |" for row in rows]
-        made.append("")
+        made += [f"## {title(one)}", "", *markdown_table(cells(one, level)), ""]
     return "\n".join([*made, *(f"- {line}" for line in lines)])

@@ -12,6 +12,7 @@ from accord.evaluate.endings import Endings
 from accord.evaluate.kl_to_reference import Divergences
 from accord.evaluate.round_robin import RoundRobin
 from accord.maths.statistics import Estimate
+from accord.stages.tables import markdown_table
 
 if TYPE_CHECKING:
     from accord.evaluate.compare import ModelComparison, Sample
@@ -144,7 +145,7 @@ def markdown(found: ModelComparison) -> str:
     for section in figures(found):
         made += [f"## {section.heading}", ""]
         for title, rows in section.tables:
-            made += [f"{title[0].upper()}{title[1:]}:", "", *_table(rows), ""]
+            made += [f"{title[0].upper()}{title[1:]}:", "", *markdown_table(rows), ""]
         made += [*(f"- {line}" for line in section.lines), ""]
     if found.samples:
         made += ["## Samples", ""]
@@ -153,17 +154,6 @@ def markdown(found: ModelComparison) -> str:
         for name, text in one.answers.items():
             made += [f"**{name}**", "", *_quoted(text), ""]
     return "\n".join(made).rstrip().encode("utf-8", "backslashreplace").decode()  # a file may have half a character
-
-
-def _table(rows: Rows) -> Iterator[str]:
-    yield "| " + " | ".join(_cell(name.replace("_", " ")) for name in rows[0]) + " |"
-    yield "|" + "---|" * len(rows[0])
-    for row in rows:
-        yield "| " + " | ".join(map(_cell, row.values())) + " |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 def _quoted(text: str) -> Iterator[str]:

@@ -17,11 +17,12 @@ from scipy.special import ndtri
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.errors import AccordError, InputError, ran_out_of_memory
+from accord.evaluate.inputs import check_outputs
 from accord.stages.evaluation_configs import HarnessConfig
 from accord.stages.harness_options import HarnessOptions
 from accord.stages.resolve import nearest
 from accord.stages.setup import Given, context, machine, moved, network_of, say, tokenizer_of
-from accord.stages.tables import put, show, written
+from accord.stages.tables import markdown_table, put, show, written
 
 EXTRA = "pip install 'lm_eval[hf]'"
 SHOWN = 5  # tasks that an error names
@@ -56,10 +57,7 @@ class HarnessResult:
             }
 
     def markdown(self) -> str:
-        cells = list(self.cells())
-        head = "| " + " | ".join(name.replace("_", " ") for name in cells[0]) + " |"
-        rows = ["| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |" for row in cells]
-        return "\n".join([head, "|" + "---|" * len(cells[0]), *rows])
+        return "\n".join(markdown_table(list(self.cells())))
 
 
 def run(config: HarnessConfig, given: Given) -> HarnessResult:
@@ -70,6 +68,7 @@ def run(config: HarnessConfig, given: Given) -> HarnessResult:
     if importlib.util.find_spec("lm_eval") is None:
         raise InputError("lm_eval, the library of the tasks, is not installed", where="accord harness", fix=EXTRA)
     options = config.harness
+    check_outputs((), (options.json, options.markdown, options.report), with_folder=(options.samples,))
     _prepare()
     tasks, manager = _tasks(options)
     place = machine(config.model, threads=options.threads, max_tokens=None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accord.data.sources import Source, files_of
-from accord.errors import InputError
+from accord.errors import InputError, StorageError
 
 MODEL_FILES = ("config.json", "adapter_config.json")  # one of these is in the directory of every model
 
@@ -25,12 +25,34 @@ def sources_of(data: Sequence[str], given: Mapping[str, object]) -> list[Source]
     return [items]
 
 
-def check_outputs(sources: Sequence[Source], outputs: Sequence[str | None]) -> None:
-    """InputError where one is what is read: the data must still be there afterwards."""
-    for output in outputs:
-        for file in (file for source in sources for file in files_of(source)):
-            if output is not None and os.path.exists(output) and os.path.samefile(file, output):
-                raise InputError("is the data that is read", where=output, fix="give another file to write")
+def check_outputs(
+    sources: Sequence[Source], outputs: Sequence[str | None], *, with_folder: Sequence[str | None] = ()
+) -> None:
+    """What is asked of files to be written before anything long is done. with_folder: those whose folder is made.
+
+    InputError: one is what is read, and must still be there afterwards; two are the same. StorageError: one cannot be.
+    """
+    files = [file for source in sources for file in files_of(source)]
+    taken = set[str]()
+    for output in (one for one in (*outputs, *with_folder) if one not in (None, "-")):
+        name = str(output)
+        if os.path.exists(name) and any(os.path.samefile(file, name) for file in files):
+            raise InputError("is the data that is read", where=name, fix="give another file to write")
+        if os.path.realpath(name) in taken:
+            raise InputError("is to be written twice", where=name, fix="give every output a file of its own")
+        taken.add(os.path.realpath(name))
+        _check_place(name, is_made=output in with_folder)
+
+
+def _check_place(name: str, *, is_made: bool) -> None:
+    folder = Path(name).parent
+    why = "is a directory" if os.path.isdir(name) else None
+    if not folder.is_dir() and not is_made:
+        why = "its folder is not there"
+    elif folder.is_dir() and not os.access(folder, os.W_OK):
+        why = "its folder must not be written to"
+    if why is not None:
+        raise StorageError(f"cannot be written ({why})", where=name, fix="give a file that can be written to")
 
 
 def is_model(source: Source) -> bool:

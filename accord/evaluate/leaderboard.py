@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from accord.data.report import BadRows, DataReport, Refusals
+from accord.data.report import DataReport, Refusals
 from accord.data.sources import Source, source_name
 from accord.data.tally import Tally
 from accord.data.verdicts import POSITION, Reading, read_verdicts
@@ -25,8 +25,8 @@ from accord.maths.plackett_luce import RankingLikelihood
 from accord.maths.strengths import Fit, Likelihood, Resampled, bootstrap, clustered, fisher, fit, strengths
 from accord.stages.config import LeaderboardConfig
 from accord.stages.leaderboard_options import StrengthOptions
-from accord.stages.tables import put, show, written
-from accord.training.progress import Progress, Waiting
+from accord.stages.tables import markdown_table, put, show, tell, written
+from accord.training.progress import Progress, Waiting, say
 
 NAMED = 4  # parts, and models of each, that an error names
 FEW = 20  # clusters; errors from fewer are rough
@@ -81,15 +81,11 @@ def run(config: LeaderboardConfig, given: Mapping[str, object]) -> Leaderboard:
 def _read(sources: Sequence[Source], config: LeaderboardConfig, report: DataReport) -> Tally:
     options = config.strength
     tally = Tally(options.style)
-    refusals = Refusals(config.verdicts.on_bad_row, report)
+    refusals = Refusals(config.verdicts.on_bad_row, report, checked=False)
     how = Reading(config.verdicts.split, tuple(options.style), options.rankings == "plackett_luce")
     for source in sources:
-        try:
-            with Waiting(source_name(source)) as waiting:
-                read_verdicts(source, tally, refusals, how, waiting.tell)
-        except BadRows as error:
-            error.hint = error.hint.partition(";")[0]  # accord check knows nothing of models and verdicts
-            raise
+        with Waiting(source_name(source)) as waiting:
+            read_verdicts(source, tally, refusals, how, waiting.tell)
     if not len(tally):
         what = f"no comparison of two models, as no row has a verdict or ranks: {report.summary()}"
         raise InputError(what, where=", ".join(map(source_name, sources)), fix="docs/leaderboard.md shows what is read")
@@ -97,13 +93,13 @@ def _read(sources: Sequence[Source], config: LeaderboardConfig, report: DataRepo
 
 
 def _tell(report: DataReport, tally: Tally, kept: NDArray[np.bool_], options: StrengthOptions) -> None:
-    _say(f"data: {report.summary()}")
+    say(f"data: {report.summary()}")
     for line in report.warnings():
-        _say(f"note: {line}")
+        say(f"note: {line}")
     if again := int((~kept).sum()):
-        _say(f"note: {again:,} x {REPEATED}")
+        say(f"note: {again:,} x {REPEATED}")
     if options.cluster == "prompt" and options.errors != "fisher" and tally.alone:
-        _say(f"note: {tally.alone:,} x a row that names no prompt: it is taken for independent of all others")
+        say(f"note: {tally.alone:,} x a row that names no prompt: it is taken for independent of all others")
     if options.cluster == "annotator" and tally.without_annotator:
         raise InputError("some judgements name no annotator", where="cluster", fix="cluster prompt")
 
@@ -118,7 +114,7 @@ def _parts(
     if not len(tally.categories):
         raise InputError("no category is named in the data", where=name, fix="add a column category, or leave --by out")
     if without := tally.uncategorised():
-        _say(f"note: {without:,} judgements name no category, and are in none of the tables")
+        say(f"note: {without:,} judgements name no category, and are in none of the tables")
     for category in sorted(tally.categories):
         yield category, tally.in_category(category)
 
@@ -154,11 +150,11 @@ def standing_of(
         raise InputError(f"no finite best strengths ({error})", where=where, fix=fix) from error
     if options.errors != "fisher" and likelihood.clusters < FEW:
         what = "judgement" if options.cluster == "none" else options.cluster
-        _say(f"note: {where}: standard errors from {likelihood.clusters} {what}s only are rough")
+        say(f"note: {where}: standard errors from {likelihood.clusters} {what}s only are rough")
     spread, clusters = _spread(best, options, where)
     found = strengths(best, spread, anchor=anchor, level=options.level, clusters=clusters)
     if clusters is not None and not found.standard_error.any():
-        _say(f"note: {where}: every {options.cluster} says the same, so standard errors of 0 say nothing")
+        say(f"note: {where}: every {options.cluster} says the same, so standard errors of 0 say nothing")
     return Standing(category, options, best, found, spread)
 
 
@@ -188,7 +184,7 @@ def _tell_of_ridge(likelihood: PairLikelihood | RankingLikelihood, options: Stre
         if options.ridge > 0:
             replace(likelihood, ridge=0.0).check()
     except NotConnected as error:
-        _say(f"note: only the ridge makes these strengths finite: {_unconnected(error, likelihood.models, where).what}")
+        say(f"note: only the ridge makes these strengths finite: {_unconnected(error, likelihood.models, where).what}")
     except NoTies:
         pass  # the fit itself looks whether they leave their number free
 
@@ -252,25 +248,16 @@ def _write(found: Leaderboard, config: LeaderboardConfig) -> None:
         if number:
             print()
         show(list(standing.cells()), title=standing.title)
-        for line in standing.lines():
-            print(line)
+        tell(standing.lines())
 
 
 def _markdown(standing: Standing) -> Iterator[str]:
-    cells = list(standing.cells())
     title = standing.title
     if standing.category is None:
         title = title[0].upper() + title[1:]
     else:
         yield f"## {standing.category}\n"
-    yield "| " + " | ".join(name.replace("_", " ") for name in cells[0]) + " |"
-    yield "|" + "---|" * len(cells[0])
-    for row in cells:
-        yield "| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |"
+    yield from markdown_table(list(standing.cells()))
     yield ""
     yield (f"{title}, in logits. " + ". ".join(line[0].upper() + line[1:] for line in standing.lines()) + ".")
     yield ""
-
-
-def _say(text: str) -> None:
-    Progress("", 1).print(text)

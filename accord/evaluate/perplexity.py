@@ -20,7 +20,7 @@ from accord.stages.evaluation_configs import PerplexityConfig
 from accord.stages.options import ModelOptions
 from accord.stages.perplexity_options import PerplexityOptions
 from accord.stages.setup import Given, machine, say
-from accord.stages.tables import put, show, written
+from accord.stages.tables import put, show, tell, written
 from accord.training.progress import Waiting
 
 
@@ -29,7 +29,7 @@ def run(config: PerplexityConfig, given: Given) -> Perplexity:
     options = config.perplexity
     named = sources_of(config.data.data, given)
     sources = [one for source in named for one in (*text_files(source),) or (source,)]
-    check_outputs(sources, (options.output, options.json, options.markdown))
+    check_outputs(sources, (options.json, options.markdown), with_folder=(options.output,))
     report = DataReport()
     texts = _read(sources, config, report)
     models = _models(config.model.each(), given)
@@ -106,8 +106,7 @@ def _write(found: Perplexity, scored: Sequence[Sequence[Surprise]], options: Per
         return
     for title, cells in found.tables():
         show(cells, title=title)
-    for line in found.lines():
-        print(line)
+    tell(found.lines())
 
 
 def _rows(read: Sequence[Read], scored: Sequence[Sequence[Surprise]]) -> Iterator[Mapping[str, Any]]:

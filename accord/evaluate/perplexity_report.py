@@ -13,6 +13,7 @@ from accord.evaluate.surprise import Setting
 from accord.maths.likelihood import bits_per_token, perplexity
 from accord.maths.ratios import Floats, ratio, ratio_difference
 from accord.maths.statistics import Estimate
+from accord.stages.tables import markdown_table
 
 FEW = 20  # clusters; errors from fewer are rough
 Cells = list[dict[str, str]]
@@ -150,9 +151,7 @@ class Perplexity:
         """The tables, and below them how they came about."""
         parts = []
         for title, cells in self.tables():
-            head = "| " + " | ".join(name.strip() for name in cells[0]) + " |"
-            rows = ["| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |" for row in cells]
-            parts += [f"{title[0].upper()}{title[1:]}.", "", head, "|" + "---|" * len(cells[0]), *rows, ""]
+            parts += [f"{title[0].upper()}{title[1:]}.", "", *markdown_table(cells), ""]
         return "\n".join([*parts, ". ".join(line[0].upper() + line[1:] for line in self.lines()) + "."])
 
     @property

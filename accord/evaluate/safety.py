@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from accord.data.properties import Properties, read_properties
-from accord.data.report import BadRows, DataReport, Refusals
+from accord.data.report import DataReport, Refusals
 from accord.data.sources import Source, source_name
 from accord.errors import InputError
 from accord.evaluate.inputs import check_outputs, digests_of, is_model, sources_of
 from accord.evaluate.safety_report import lines, markdown, tables
 from accord.evaluate.safety_table import Table, table_of
 from accord.stages.evaluation_configs import SafetyConfig
-from accord.stages.tables import put, show, written
-from accord.training.progress import Progress, Waiting
+from accord.stages.tables import put, show, tell, written
+from accord.training.progress import Waiting, say
 
 
 @dataclass
@@ -91,19 +91,15 @@ def _classify(name: str, found: Properties, config: SafetyConfig) -> None:
 
 def _read(source: Source, config: SafetyConfig, found: Properties, report: DataReport) -> None:
     wanted = config.properties
-    refusals = Refusals(wanted.on_bad_row, report)
-    try:
-        with Waiting(source_name(source)) as waiting:
-            read_properties(source, found, refusals, scores=wanted.scores, split=wanted.split, tell=waiting.tell)
-    except BadRows as error:
-        error.hint = error.hint.partition(";")[0]  # accord check knows nothing of scores
-        raise
+    refusals = Refusals(wanted.on_bad_row, report, checked=False)
+    with Waiting(source_name(source)) as waiting:
+        read_properties(source, found, refusals, scores=wanted.scores, split=wanted.split, tell=waiting.tell)
 
 
 def _tell(report: DataReport) -> None:
-    _say(f"data: {report.summary()}")
+    say(f"data: {report.summary()}")
     for line in report.warnings():
-        _say(f"note: {line}")
+        say(f"note: {line}")
 
 
 def _check_columns(found: Properties, config: SafetyConfig, named: Sequence[Source]) -> None:
@@ -141,9 +137,4 @@ def _write(made: Safety, config: SafetyConfig) -> None:
         return
     for title, rows in tables(made.table):
         show(rows, title=title)
-    for line in lines(made.table):
-        print(line)
-
-
-def _say(text: str) -> None:
-    Progress("", 1).print(text)
+    tell(lines(made.table))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from accord.evaluate.safety_table import Against, Cell, Head, Table
+from accord.stages.tables import markdown_table
 
 WIDE = 4  # columns of a table on the terminal; more go into further tables
 UNKNOWN_DIRECTION = "better?"
@@ -112,7 +113,5 @@ def markdown(table: Table) -> str:
     if len(table.models) > 1:
         sides.append((f"## Less {table.base}", differences(table)))
     for title, rows in sides:
-        made += [title, "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-        made += ["| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |" for row in rows]
-        made.append("")
+        made += [title, "", *markdown_table(rows), ""]
     return "\n".join([*made, *(f"- {line}" for line in lines(table))])

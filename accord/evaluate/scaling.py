@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from accord.errors import InputError
+from accord.evaluate.inputs import check_outputs
 from accord.evaluate.scaled_runs import ScaledRun, gather
 from accord.evaluate.scaling_report import FEW, LETTERS, Scaling
 from accord.maths.power_law import Fit, Floats, Law, TooFew, by_residuals, by_runs, check, fit
 from accord.stages.evaluation_configs import ScalingConfig
 from accord.stages.scaling_options import LawOptions, sizes_of
-from accord.stages.tables import put, show, written
+from accord.stages.tables import put, show, tell, written
 from accord.training.progress import Progress
 
 MANY = 30  # runs, from which on resamples of them keep the sizes that a law hangs on
@@ -28,6 +29,8 @@ def run(config: ScalingConfig, given: Mapping[str, object]) -> Scaling:
     """Reads the runs, fits, prints, and on request writes and draws. InputError: the runs determine no law."""
     options = config.law
     sources = _sources(config, given)
+    tables = [one for one in sources if isinstance(one, str) and not os.path.isdir(one)]
+    check_outputs(tables, (options.json, options.markdown, options.plot))
     gathered = gather(sources, embeddings=config.data.count == "all")
     runs, notes = gathered.runs, list(gathered.notes)
     names = [one if isinstance(one, str) else "<memory>" for one in sources]
@@ -159,5 +162,4 @@ def _write(found: Scaling, options: LawOptions) -> None:
         return
     for title, cells in found.tables():
         show(cells, title=title)
-    for line in found.lines():
-        print(line)
+    tell(found.lines())

@@ -12,6 +12,7 @@ import numpy as np
 
 from accord.evaluate.scaled_runs import ScaledRun
 from accord.maths.power_law import Fit, Floats, Law, parameters
+from accord.stages.tables import markdown_table
 
 Cells = list[dict[str, str]]
 LETTERS = {"parameters": ("N", "A", "alpha"), "tokens": ("D", "B", "beta"), "compute": ("C", "A", "alpha")}
@@ -169,9 +170,7 @@ class Scaling:
     def markdown(self) -> str:
         parts = []
         for title, cells in self.tables():
-            head = "| " + " | ".join(cells[0]) + " |"
-            rows = ["| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |" for row in cells]
-            parts += [f"{title[0].upper()}{title[1:]}.", "", head, "|" + "---|" * len(cells[0]), *rows, ""]
+            parts += [f"{title[0].upper()}{title[1:]}.", "", *markdown_table(cells), ""]
         return "\n".join([*parts, ". ".join(line[0].upper() + line[1:] for line in self.lines()) + "."])
 
 

@@ -12,6 +12,7 @@ from accord.evaluate.intervals import INTERVALS, NO_METHOD
 from accord.evaluate.measured import POINT, Pair, WinRate
 from accord.maths.position import first_shown
 from accord.maths.sample_size import detectable
+from accord.stages.tables import markdown_table
 from accord.stages.winrate_options import WinRateOptions
 
 if TYPE_CHECKING:
@@ -155,11 +156,7 @@ def _sample_size(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[s
 
 def markdown(tables: Sequence[Table], options: WinRateOptions, over: str | None) -> Iterator[str]:
     """The table, and below it the lines as a list."""
-    rows = list(cells(tables, options, over))
-    yield "| " + " | ".join(name.replace("_", " ") for name in rows[0]) + " |"
-    yield "|" + "---|" * len(rows[0])
-    for row in rows:
-        yield "| " + " | ".join(value.replace("|", r"\|") for value in row.values()) + " |"
+    yield from markdown_table(list(cells(tables, options, over)))
     yield ""
     yield f"W{title(tables)[1:]}. Seed {options.seed}."
     yield ""

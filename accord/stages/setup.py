@@ -24,7 +24,7 @@ from accord.models.logprobs import LanguageModel
 from accord.models.named import context_of, has_encoder
 from accord.models.quantize import is_quantized
 from accord.stages.options import ModelOptions
-from accord.training.progress import Progress
+from accord.training.progress import say as say
 
 Given = Mapping[str, object]
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -144,11 +144,6 @@ def ready(
     if failed or options.layout != "auto":
         say(f"computing with the {model.layout} layout and the {model.head} output layer")
     return model
-
-
-def say(text: str) -> None:
-    """A line for the user, on standard error."""
-    Progress("", 1).print(text)
 
 
 def _fallback(trial: Trial) -> str:

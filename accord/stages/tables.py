@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,24 @@ def _draw_together(table: Table, console: Console) -> None:
     for column, need in zip(table.columns, needs, strict=True):
         column.width = min(need, widest)
     console.width = max(console.width, sum(min(need, widest) for need in needs) + between + room * len(needs))
+
+
+def tell(lines: Iterable[str]) -> None:
+    """What is said below a table, on standard output."""
+    for line in lines:
+        print(visible(line))
+
+
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """The lines of a table in Markdown: columns by the keys of the first row, of which there is one."""
+    yield _markdown_row(name.replace("_", " ").strip() for name in rows[0])
+    yield "|" + "---|" * len(rows[0])
+    yield from (_markdown_row(row.values()) for row in rows)
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    """A name with a line break would end the row, and one with a bar the cell."""
+    return "| " + " | ".join(visible(cell).replace("|", r"\|") for cell in cells) + " |"
 
 
 def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | None) -> bool:

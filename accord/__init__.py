@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         scaling,
         score,
         sft,
+        theory,
         verify,
         winrate,
     )
@@ -90,6 +91,7 @@ __all__ = [
     "scaling",
     "score",
     "sft",
+    "theory",
     "verify",
     "winrate",
 ]
@@ -138,6 +140,7 @@ HOMES = {
     "scaling": "accord.stages.commands",
     "score": "accord.stages.commands",
     "sft": "accord.stages.commands",
+    "theory": "accord.stages.commands",
     "verify": "accord.stages.commands",
     "winrate": "accord.stages.commands",
 }

@@ -42,6 +42,7 @@ from accord.stages.evaluation_configs import (
     ReportConfig,
     SafetyConfig,
     ScalingConfig,
+    TheoryConfig,
     WinrateConfig,
 )
 from accord.stages.leaves import leaves
@@ -278,6 +279,13 @@ COMMANDS: dict[str, Command] = {
         "accord report runs/tuned runs/aligned --output report.html",
         word="run",
     ),
+    "theory": Command(
+        TheoryConfig,
+        "accord.evaluate.theory.command",
+        "Beside them",
+        "Run every method in a world whose exact optimum is known, and see that each ends where theory says.",
+        "accord theory --plot theory.png",
+    ),
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",
@@ -328,7 +336,7 @@ COMMANDS: dict[str, Command] = {
         DemoConfig,
         "accord.demo.run",
         "Beside them",
-        "See all stages in a small written world: offline, in two minutes.",
+        "See all stages in a small written world, and what is true of it: offline, in about four minutes.",
         "accord demo",
     ),
     **{name: _loss_command(name) for name in loss_names.COMMANDS},
@@ -405,5 +413,5 @@ runs, verify, report = map(_function, ("runs", "verify", "report"))
 leaderboard, winrate, compare = map(_function, ("leaderboard", "winrate", "compare"))
 agreement, safety = map(_function, ("agreement", "safety"))
 perplexity, scaling, harness = map(_function, ("perplexity", "scaling", "harness"))
-frontier = _function("frontier")
+frontier, theory = map(_function, ("frontier", "theory"))
 sample, score, reward_bench = map(_function, ("sample", "score", "reward-bench"))

@@ -4,20 +4,22 @@ from typing import Self
 
 from pydantic import model_validator
 
-from accord.stages.agreement_options import AgreementOptions, OpinionOptions, PicturedOutput
+from accord.stages.agreement_options import AgreementOptions, OpinionOptions
 from accord.stages.command_options import TableOptions
 from accord.stages.compare_options import ComparedFiguresOptions, EntrantOptions
 from accord.stages.frontier_options import FrontierFiguresOptions, FrontierPromptOptions, PolicyPlanOptions
 from accord.stages.harness_options import HarnessOptions
 from accord.stages.judge_options import AnsweringOptions, AskingOptions, JudgeOptions, changed_in
 from accord.stages.options import Config, Conflict, ModelOptions
+from accord.stages.output_options import PicturedOutput, ReportedOutput
 from accord.stages.perplexity_options import PerplexityOptions, SeveralModelsOptions, TextOptions
 from accord.stages.report_options import PageOptions
 from accord.stages.reward_source_options import RewardSourceOptions
 from accord.stages.safety_options import AnswerOptions, ComparisonOptions, PropertyOptions
 from accord.stages.sample_options import DrawingOptions
 from accord.stages.scaling_options import LawOptions, ScaledRunsOptions
-from accord.stages.winrate_options import ComparedOptions, WinRateOptions, WinRateOutput
+from accord.stages.theory_options import TheoryOptions
+from accord.stages.winrate_options import ComparedOptions, WinRateOptions
 
 
 class WinrateConfig(Config):
@@ -27,7 +29,7 @@ class WinrateConfig(Config):
     win_rate: WinRateOptions
     asking: AskingOptions
     judging: JudgeOptions
-    output: WinRateOutput
+    output: ReportedOutput
 
     @model_validator(mode="after")
     def judged_or_read(self) -> Self:
@@ -114,6 +116,13 @@ class HarnessConfig(Config):
 
     model: ModelOptions
     harness: HarnessOptions
+
+
+class TheoryConfig(Config):
+    """`accord theory`."""
+
+    theory: TheoryOptions
+    output: PicturedOutput
 
 
 class ReportConfig(Config):

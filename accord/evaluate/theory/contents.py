@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from accord.evaluate.theory import (
     best_of,
     engine_checks,
@@ -16,8 +14,7 @@ from accord.evaluate.theory import (
     reward_models,
     sampled,
 )
-from accord.evaluate.theory.parts import Part, Task
-from accord.evaluate.theory.world import World
+from accord.evaluate.theory.parts import Part
 from accord.maths.f_divergence import DIVERGENCES
 from accord.maths.preference import PAIR_LOSSES
 from accord.maths.ranking import RANKING_LOSSES
@@ -30,18 +27,13 @@ PARTS: dict[str, Part] = {
     "divergences": Part("f-divergences", offline.tasks(DIVERGENCES, offline.divergence_method)),
     "modified": Part("losses, modified", offline.tasks(modified.MODIFIED, modified.make)),
     "reinforcement": Part(reinforcement.KIND, reinforcement.tasks),
-    "reinforcement, more": Part(reinforcement.KIND, reinforcement.long_tasks, long=True),
+    "reinforcement_more": Part(reinforcement.KIND, reinforcement.long_tasks, long=True),
     "online": Part(online.KIND, online.tasks),
     "rewards": Part(reward_models.KIND, reward_models.tasks),
-    "rewards, more": Part(reward_models.KIND, reward_models.long_tasks, long=True),
+    "rewards_more": Part(reward_models.KIND, reward_models.long_tasks, long=True),
     "best": Part(best_of.KIND, best_of.tasks),
     "estimates": Part(kl_estimates.KIND, kl_estimates.tasks),
     "engine": Part(engine_checks.KIND, engine_checks.tasks),
     "frequencies": Part(frequencies.KIND, frequencies.tasks),
     "sampled": Part(sampled.KIND, sampled.long_tasks, long=True),
 }
-
-
-def tasks_of(worlds: Sequence[World], *, full: bool) -> list[Task]:
-    """All tasks, in the order of the parts."""
-    return [task for part in PARTS.values() if full or not part.long for task in part.tasks(worlds)]

@@ -19,7 +19,7 @@ STILL = 1e-9  # a slope that is none
 SIGN_STEPS, FIRST, LONGEST, SHORTEST = 500, 0.02, 2.0, 1e-9
 FASTER, SLOWER = 1.2, 0.5
 NEWTON_STEPS, NEAR = 12, 0.5  # nats: farther Newton's method may not lead
-SHRINKING = torch.logspace(-1.3, -7, 1500).tolist()
+SHRINKING = torch.logspace(-0.5, -7, 2000).tolist()
 
 
 class Ended(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,11 +67,24 @@ def _at_claim(world: World, method: Method, ended: Ended) -> Found:
     return row_of(world, method.meant, ended.policy, claimed, within=method.claim.within)
 
 
+def _left(world: World, method: Method, ended: Ended) -> Found:
+    """As _at_claim; some completions are on their way to no probability at all, and pi* has them."""
+    row = _at_claim(world, method, ended)
+    assert method.claim.end is not None
+    lost = method.claim.end(method.of, **method.hyper) == -torch.inf
+    still = float(torch.where(lost, ended.policy.exp(), 0.0).sum(-1).max())
+    note = f"{int(lost.sum(-1).max())} completions lose everything, and had {still:.0e} when it was stopped"
+    return row._replace(kl_from_optimum=math.inf, note=note)
+
+
 def _gathered(world: World, method: Method, ended: Ended) -> Found:
     """All probability on one completion of each prompt."""
     top = ended.policy.max(-1, keepdim=True).values
     one = torch.where(ended.policy == top, 0.0, -torch.inf)
-    return row_of(world, method.meant, ended.policy, one, within=method.claim.within)
+    names = [world.completions[y] for y in ended.policy.argmax(-1).tolist()]
+    meant = method.meant._replace(note="on " + " and ".join(repr(name) for name in names))
+    row = row_of(world, meant, ended.policy, one, within=method.claim.within)
+    return row._replace(kl_from_optimum=math.inf)
 
 
 def _resting(world: World, method: Method, ended: Ended) -> Found:
@@ -90,7 +104,7 @@ def _resting(world: World, method: Method, ended: Ended) -> Found:
 
 CHECKS: dict[str, Callable[[World, Method, Ended], Found]] = {
     "policy": _at_claim,
-    "boundary": _at_claim,
+    "boundary": _left,
     "gathers": _gathered,
     "rests": _resting,
 }

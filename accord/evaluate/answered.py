@@ -126,7 +126,8 @@ def _check(config: WinrateConfig, models: Sequence[str], against: str) -> None:
     if len(asking.answers) > len(models) + 1:
         what = f"{len(asking.answers)} files for {len(models) + 1} models"
         raise InputError(what, where="answers", fix="one for each --model, then one for --against")
-    outputs = [*asking.answers, config.judging.verdicts]
+    output = config.output
+    outputs = [*asking.answers, config.judging.verdicts, output.json, output.markdown, output.plot, output.report]
     check_outputs([*read, *([asking.prompts] if asking.prompts else [])], outputs)
 
 

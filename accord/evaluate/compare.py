@@ -25,7 +25,7 @@ from accord.evaluate.round_robin import RoundRobin, round_robin
 from accord.evaluate.safety_table import Table
 from accord.stages.evaluation_configs import CompareConfig
 from accord.stages.setup import say
-from accord.stages.tables import put, show, written
+from accord.stages.tables import put, show, tell, written
 from accord.stages.winrate_options import WinRateOptions
 
 Json = dict[str, Any]
@@ -191,6 +191,5 @@ def _write(found: ModelComparison, config: CompareConfig) -> None:
     for section in compare_show.sections(found):
         for title, rows in section.tables:
             show(rows, title=title)
-        for line in section.lines:
-            print(line)
+        tell(section.lines)
         print()

@@ -61,7 +61,7 @@ def _win_rates(judged: RoundRobin) -> Section:
     tables = [("win rates of every two, in percent", judged.cells())]
     if len(judged.models) > 2:
         tables.insert(0, ("win rates of the rows' models, in percent", judged.matrix()))
-    lines = [*winrate_show.lines([judged.table], judged.options), *judged.judged.lines()]
+    lines = [*winrate_show.lines([judged.table], judged.options, "--json"), *judged.judged.lines()]
     return Section("Win rates", tables, lines)
 
 

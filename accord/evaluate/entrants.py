@@ -76,9 +76,7 @@ def check(config: CompareConfig, models: Sequence[str]) -> None:
     output = config.output
     files = [*filter(matching.is_file, models), *filter(None, (asking.prompts, config.figures.difficulty))]
     outputs = [output.json, output.markdown, output.plot, config.judging.verdicts, *asking.answers]
-    check_outputs(files, [one for one in outputs if one != "-"])
-    if again := [one for one, count in Counter(filter(None, outputs)).items() if count > 1]:
-        raise InputError("is to be written twice", where=again[0], fix="give each its own file")
+    check_outputs(files, outputs)
 
 
 def is_directory(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from accord.data.report import BadRows, DataReport, Refusals
+from accord.data.report import DataReport, Refusals
 from accord.data.sources import Source, source_name
 from accord.data.tally import Tally
 from accord.data.verdict_details import Details
@@ -25,9 +25,10 @@ from accord.evaluate.length_controlled import LengthControl, length_controlled
 from accord.evaluate.measured import Pair, WinRate, compared, measured, pair_of, row_of
 from accord.evaluate.verdicts import Verdicts
 from accord.stages.evaluation_configs import WinrateConfig
-from accord.stages.tables import put, show, written
-from accord.stages.winrate_options import WinRateOptions, WinRateOutput
-from accord.training.progress import Progress, Waiting
+from accord.stages.output_options import ReportedOutput
+from accord.stages.tables import put, show, tell, written
+from accord.stages.winrate_options import WinRateOptions
+from accord.training.progress import Progress, Waiting, say
 
 MOST_PAIRED = 20  # models of which the report compares every two
 REPEATED = "verdicts replaced by a later one of the same annotator on the same two models and prompt"
@@ -120,7 +121,7 @@ def _judged(config: WinrateConfig, given: Mapping[str, object]) -> WinRates | No
     try:
         said = judged(config, _models(config, given), given)
     except ToBeJudged as waits:
-        _say(str(waits))
+        say(str(waits))
         return None
     files = digests_of(said.read)
     made = report_of(said.parts, config.win_rate, over=said.over, data={"read": files, **said.to_json()})
@@ -180,15 +181,11 @@ def _table(rows: list[WinRate], control: LengthControl | None, options: WinRateO
 
 def _read(sources: Sequence[Source], config: WinrateConfig, report: DataReport) -> Tally:
     tally = Tally(Details._fields)
-    refusals = Refusals(config.compared.on_bad_row, report)
+    refusals = Refusals(config.compared.on_bad_row, report, checked=False)
     how = Reading(config.compared.split, details=True, over=config.compared.over)
     for source in sources:
-        try:
-            with Waiting(source_name(source)) as waiting:
-                read_verdicts(source, tally, refusals, how, waiting.tell)
-        except BadRows as error:
-            error.hint = error.hint.partition(";")[0]  # accord check knows nothing of models and verdicts
-            raise
+        with Waiting(source_name(source)) as waiting:
+            read_verdicts(source, tally, refusals, how, waiting.tell)
     if not len(tally):
         what = f"no comparison of two models, as no row has a verdict or ranks: {report.summary()}"
         raise InputError(what, where=", ".join(map(source_name, sources)), fix="docs/winrate.md shows what is read")
@@ -196,16 +193,16 @@ def _read(sources: Sequence[Source], config: WinrateConfig, report: DataReport) 
 
 
 def _tell(report: DataReport, tally: Tally, again: int) -> None:
-    _say(f"data: {report.summary()}")
+    say(f"data: {report.summary()}")
     for line in report.warnings():
-        _say(f"note: {line}")
+        say(f"note: {line}")
     if again:
-        _say(f"note: {again:,} x {REPEATED}")
+        say(f"note: {again:,} x {REPEATED}")
     if tally.alone:
-        _say(f"note: {tally.alone:,} x a row that names no prompt: it is taken for a prompt of its own")
+        say(f"note: {tally.alone:,} x a row that names no prompt: it is taken for a prompt of its own")
 
 
-def write(found: WinRates, output: WinRateOutput) -> None:
+def write(found: WinRates, output: ReportedOutput) -> None:
     """The table on the terminal, and the files that were asked for."""
     if output.markdown is not None:
         put(output.markdown, found.markdown() + "\n")
@@ -219,8 +216,7 @@ def write(found: WinRates, output: WinRateOutput) -> None:
         return
     cells = list(winrate_show.cells(found.tables, found.options, found.over))
     show(cells, title=winrate_show.title(found.tables))
-    for line in (*winrate_show.lines(found.tables, found.options), *found.notes):
-        print(line)
+    tell([*winrate_show.lines(found.tables, found.options), *found.notes])
 
 
 def _joined(hashes: Iterable[str]) -> str:
@@ -237,7 +233,3 @@ def _digest(many: Iterable[Verdicts]) -> str:
         for array in (one.cluster, one.outcome, one.weight):
             found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
-
-
-def _say(text: str) -> None:
-    Progress("", 1).print(text)

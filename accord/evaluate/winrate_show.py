@@ -54,15 +54,15 @@ def cells(tables: Sequence[Table], options: WinRateOptions, over: str | None) ->
         }
 
 
-def lines(tables: Sequence[Table], options: WinRateOptions) -> Iterator[str]:
-    """How the table came about, and what else it says."""
+def lines(tables: Sequence[Table], options: WinRateOptions, whole: str = "--report") -> Iterator[str]:
+    """How the table came about, and what else it says. whole: the option whose file has all of it."""
     rows = [row for table in tables for row in table.rows]
     others = [row for row in rows if row.verdicts.model != row.verdicts.baseline]
     yield from _methods(rows, options)
     yield from _control(tables, options)
     yield from _position(others, options)
     yield from _longer(others)
-    yield from _neighbours([(_named(table), pair) for table in tables for pair in table.neighbours])
+    yield from _neighbours([(_named(table), pair) for table in tables for pair in table.neighbours], whole)
     yield from _sample_size(others, options)
     few = min((row.prompts for row in others), default=FEW)
     if few < FEW:
@@ -130,7 +130,7 @@ def _named(table: Table) -> str:
     return f" at {first.level:g}" if first.level is not None else f" in {first.category}" if first.category else ""
 
 
-def _neighbours(pairs: Sequence[tuple[str, Pair]]) -> Iterator[str]:
+def _neighbours(pairs: Sequence[tuple[str, Pair]], whole: str) -> Iterator[str]:
     for where, pair in pairs[:SHOWN]:
         found = pair.found
         yield (
@@ -138,7 +138,7 @@ def _neighbours(pairs: Sequence[tuple[str, Pair]]) -> Iterator[str]:
             f"{signed(found.interval.high)}), p {probability(found.p)} ({found.test}; {found.n:,} prompts)"
         )
     if len(pairs) > SHOWN:
-        yield f"paired: {len(pairs) - SHOWN} more in --report"
+        yield f"paired: {len(pairs) - SHOWN} more in {whole}"
 
 
 def _sample_size(rows: Sequence[WinRate], options: WinRateOptions) -> Iterator[str]:

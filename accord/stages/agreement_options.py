@@ -1,12 +1,10 @@
 """The options of `accord agreement`."""
 
-import warnings
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from accord.stages.options import Conflict, OnBadRow, Options, Seed, Split
-from accord.stages.score_options import PICTURES
+from accord.stages.options import OnBadRow, Options, Seed, Split
 
 
 class OpinionOptions(Options):
@@ -46,24 +44,3 @@ class AgreementOptions(Options):
     rounds: int = Field(1000, ge=50, le=100_000, description="Resamples of the bootstrap.")
     seed: Seed = Field(0, description="Of the bootstrap.")
     level: float = Field(0.95, gt=0, lt=1, description="Of the intervals.")
-
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
-
-    class PicturedOutput(Options):
-        """Where tables go besides the terminal."""
-
-        panel: ClassVar[str] = "Output"
-        json: str | None = Field(  # type: ignore[assignment]
-            None, title="FILE|-", description="Write all of it as JSON to this file too; - for standard output instead."
-        )
-        markdown: str | None = Field(None, title="FILE", description="Write the tables and how they were made.")
-        plot: str | None = Field(None, title="FILE.png", description="Draw it: .png, .pdf or .svg.")
-
-        @field_validator("plot")
-        @classmethod
-        def a_picture(cls, value: str | None) -> str | None:
-            if value is not None and not value.lower().endswith(PICTURES):
-                raise Conflict("plot", f"{value!r} is no picture", f"a name ending in {', '.join(PICTURES)}")
-            return value

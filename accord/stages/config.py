@@ -24,7 +24,7 @@ from accord.stages.command_options import (
     VerifyOptions,
 )
 from accord.stages.convert_options import ConvertOptions
-from accord.stages.leaderboard_options import LeaderboardOutput, StrengthOptions, VerdictOptions
+from accord.stages.leaderboard_options import StrengthOptions, VerdictOptions
 from accord.stages.loss_options import PreferenceOptions
 from accord.stages.options import (
     Config,
@@ -36,6 +36,7 @@ from accord.stages.options import (
     ReadOptions,
     TrainOptions,
 )
+from accord.stages.output_options import ReportedOutput
 from accord.stages.reward_options import RewardOptions
 from accord.stages.reward_source_options import RewardSourceOptions
 from accord.stages.rl_names import ALGORITHMS
@@ -361,7 +362,7 @@ class LeaderboardConfig(Config):
 
     verdicts: VerdictOptions
     strength: StrengthOptions
-    output: LeaderboardOutput
+    output: ReportedOutput
 
 
 class MergeConfig(Config):

@@ -1,12 +1,10 @@
 """The options of `accord leaderboard`."""
 
-import warnings
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accord.stages.options import Conflict, OnBadRow, Options, Seed, Split
-from accord.stages.score_options import PICTURES
 
 StyleName = Literal["length", "headers", "lists", "bold", "position"]
 
@@ -78,31 +76,3 @@ class StrengthOptions(Options):
         if len(set(self.style)) < len(self.style):
             raise Conflict("style", "names one thing twice", "name each once")
         return self
-
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
-
-    class LeaderboardOutput(Options):
-        """Where the table goes besides the terminal."""
-
-        panel: ClassVar[str] = "Output"
-        json: str | None = Field(  # type: ignore[assignment]
-            None, title="FILE|-", description="Write the table as JSON to this file too; - for standard output instead."
-        )
-        markdown: str | None = Field(None, title="FILE", description="Write the table and how it was made as Markdown.")
-        plot: str | None = Field(
-            None, title="FILE.png", description="Draw the strengths with their intervals; .pdf and .svg too."
-        )
-        report: str | None = Field(
-            None,
-            title="FILE",
-            description="Write all about it as JSON: intervals of ranks, ties, effects of style, counts, files.",
-        )
-
-        @field_validator("plot")
-        @classmethod
-        def a_picture(cls, value: str | None) -> str | None:
-            if value is not None and not value.lower().endswith(PICTURES):
-                raise Conflict("plot", f"{value!r} is no picture", f"a name ending in {', '.join(PICTURES)}")
-            return value

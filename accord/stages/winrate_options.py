@@ -1,12 +1,10 @@
 """The options of `accord winrate`, but for those of its judges."""
 
-import warnings
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from accord.stages.options import Conflict, OnBadRow, Options, Seed, Split
-from accord.stages.score_options import PICTURES
 
 
 class ComparedOptions(Options):
@@ -76,31 +74,3 @@ class WinRateOptions(Options):
         if self.difficulty is not None and not self.length_control:
             raise Conflict("difficulty", "belongs to length control, which is off", "leave one of the two out")
         return self
-
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", 'Field name "json"')  # pydantic's own `json` is deprecated, and not used here
-
-    class WinRateOutput(Options):
-        """Where the table goes besides the terminal."""
-
-        panel: ClassVar[str] = "Output"
-        json: str | None = Field(  # type: ignore[assignment]
-            None, title="FILE|-", description="Write the table as JSON to this file too; - for standard output instead."
-        )
-        markdown: str | None = Field(None, title="FILE", description="Write the table and how it was made as Markdown.")
-        plot: str | None = Field(
-            None, title="FILE.png", description="Draw the win rates with their intervals; .pdf and .svg too."
-        )
-        report: str | None = Field(
-            None,
-            title="FILE",
-            description="Write all about it as JSON: pairs of models, positions, weights of length control, counts.",
-        )
-
-        @field_validator("plot")
-        @classmethod
-        def a_picture(cls, value: str | None) -> str | None:
-            if value is not None and not value.lower().endswith(PICTURES):
-                raise Conflict("plot", f"{value!r} is no picture", f"a name ending in {', '.join(PICTURES)}")
-            return value

@@ -14,6 +14,7 @@ from stage_runs import lines, loaded, write_lines
 
 import accord
 from accord.cli import main
+from accord.evaluate.harness import rows_of
 
 HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
 needs_lm_eval = pytest.mark.skipif(not HAS_LM_EVAL, reason="lm_eval is not installed: pip install 'lm_eval[hf]'")
@@ -70,6 +71,13 @@ def right(network: Any, tokenizer: Any) -> list[bool]:
             sums.append(sum(float(logp[place - 1, ids[place]]) for place in range(start, len(ids))))
         found.append(int(np.argmax(sums)) == one["gold"])
     return found
+
+
+def test_where_all_questions_score_alike_the_error_is_not_known() -> None:
+    figures = {"alias": "t", "acc,none": 1.0, "acc_stderr,none": 0.0, "f1,none": 0.5, "f1_stderr,none": 0.1}
+    sure, other = rows_of({"results": {"t": figures}, "n-samples": {"t": {"effective": 8}}}, "m", 0.95)
+    assert (sure["value"], sure["n"], sure["interval"]) == (1.0, 8, None)
+    assert other["interval"] == pytest.approx([0.5 - 0.1959964, 0.5 + 0.1959964])
 
 
 @needs_lm_eval

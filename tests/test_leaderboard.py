@@ -107,6 +107,14 @@ def test_rankings_as_pairs_and_as_a_whole(tmp_path: Path) -> None:
     assert whole[0]["strength"] != pytest.approx(pairs[0]["strength"], rel=0.01)
 
 
+def test_the_interval_of_the_number_of_ties_is_students() -> None:
+    """Of 12 prompts: 2.201 standard errors, not 1.96."""
+    winners = ["model_a", "model_b", "tie"] * 4
+    rows = [{"prompt": str(i), "model_a": "x", "model_b": "y", "winner": winner} for i, winner in enumerate(winners)]
+    theta = accord.leaderboard(data=rows, ties="davidson").to_json()["leaderboards"][0]["theta"]
+    assert theta["interval"][1] - theta["value"] == pytest.approx(2.200985 * theta["standard_error"], rel=1e-6)
+
+
 def test_a_table_for_each_category(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*votes("x", "y", 9, 0, 3, category="maths"), *votes("x", "y", 3, 0, 9, category="art")]
     data = write_lines(tmp_path / "votes.jsonl", [*rows, *votes("x", "y", 1, 0, 0)])

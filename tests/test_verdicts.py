@@ -241,6 +241,12 @@ def test_who_was_shown_first(row: Mapping[str, Any], shown: int) -> None:
     assert comparisons([row], style=("position",)).style.tolist() == [[shown]]
 
 
+def test_who_was_shown_first_in_a_table_without_types(tmp_path: Path) -> None:
+    file = tmp_path / "v.csv"
+    file.write_text("instruction,generator_1,generator_2,preference,shown_first\np,x,y,1.2,1\nq,x,y,1.8,2\n")
+    assert comparisons(file, style=("position",)).style.tolist() == [[1], [-1]]
+
+
 @pytest.mark.parametrize(
     ("row", "style", "what"),
     [

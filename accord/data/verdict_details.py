@@ -56,6 +56,8 @@ def _length(row: Row, name: str) -> float:
 
 def _instruction(row: Row) -> float:
     value = row.columns.get(INSTRUCTION)
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)  # a table without types has texts
     return float(value) if type(value) is int and value >= 0 else math.nan
 
 

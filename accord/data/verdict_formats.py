@@ -34,6 +34,7 @@ LEVELS = {
     "b-is-slightly-better": 0.0,
     "b-is-better": 0.0,
 }
+SHOWN_FIRST: dict[int | float | str, int] = {1: 1, 2: -1, "1": 1, "2": -1}  # a table without types has texts
 
 
 class VerdictFormat(NamedTuple):
@@ -102,7 +103,7 @@ def _preference(row: Row) -> float | None:
 
 def _shown_first(row: Row) -> int:
     said = row.columns.get("shown_first")
-    return {1: 1, 2: -1}.get(said, 0) if isinstance(said, int) else 0
+    return SHOWN_FIRST.get(said, 0) if isinstance(said, int | float | str) else 0
 
 
 def _left(row: Row) -> int:

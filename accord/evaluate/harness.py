@@ -196,8 +196,9 @@ def _is_number(value: object) -> bool:
 
 
 def _interval(value: float, stderr: float | None, level: float) -> list[float] | None:
-    """Normal, as the library's errors are those of means of many questions."""
-    if stderr is None:
+    """Normal, as the library's errors are those of means of many questions. None where all answers score alike: the
+    error is 0 then, which nobody can know from some questions."""
+    if not stderr:
         return None
     reach = float(ndtri(0.5 + level / 2)) * stderr
     return [value - reach, value + reach]

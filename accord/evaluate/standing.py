@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from accord.maths.comparisons import PairLikelihood
 from accord.maths.newton import Floats
@@ -142,7 +142,9 @@ class Standing:
             low, high = np.quantile(samples, [tail, 1 - tail])
             return Effect(value, float(samples.std(ddof=1)), (float(low), float(high)))
         error = math.sqrt(max(0.0, self.spread[place, place]))
-        reach = float(ndtri(1 - tail)) * error
+        clustered = self.options.errors == "clustered"  # Student's then, as of the strengths
+        quantile = stdtrit(self.fit.likelihood.clusters - 1, 1 - tail) if clustered else ndtri(1 - tail)
+        reach = float(quantile) * error
         return Effect(value, error, (value - reach, value + reach))
 
     def _zero(self) -> str:

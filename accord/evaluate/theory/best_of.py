@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from accord.evaluate.theory.ends import EXACT, Meant, row_of
+from accord.evaluate.theory.ends import EXACT, Meant, measured, row_of
 from accord.evaluate.theory.found import Found, verdict
 from accord.evaluate.theory.parts import Task
 from accord.evaluate.theory.world import World
@@ -76,15 +76,6 @@ def _estimate(world: World) -> list[Found]:
         mean = (chance * expected_best_of_n(world.reward[:, triples], n)).sum(-1)
         exact = expected_reward(best_of_n(world.reference, world.reward, n), world.reward)
         found.append(float((mean - exact).abs().max()))
-    policy = best_of_n(world.reference, world.reward, WHOLE)
-    meant = Meant(
-        "reward of the best, from 3 samples",
-        "estimators",
-        "mean = E[r] of the best of 1, 2, 3",
-        note=f"off by {max(found):.0e} at most, over all {count**WHOLE} triples",
-    )
-    return [
-        row_of(world, meant, policy, policy)._replace(
-            kl_from_optimum=None, kl_from_claim=None, policy=None, kl=None, verdict=verdict(max(found) < EXACT)
-        )
-    ]
+    note = f"off by {max(found):.0e} at most, over all {count**WHOLE:,} triples"
+    meant = Meant("best of n, from 3 samples", "estimators", "mean = E[r] of the best of 1, 2, 3", note=note)
+    return [measured(world, meant, max(found) < EXACT)]

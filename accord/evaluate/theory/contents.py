@@ -5,6 +5,7 @@ from __future__ import annotations
 from accord.evaluate.theory import (
     best_of,
     engine_checks,
+    engine_learning,
     frequencies,
     kl_estimates,
     modified,
@@ -28,6 +29,8 @@ PARTS: dict[str, Part] = {
     "modified": Part("losses, modified", offline.tasks(modified.MODIFIED, modified.make)),
     "reinforcement": Part(reinforcement.KIND, reinforcement.tasks),
     "reinforcement_more": Part(reinforcement.KIND, reinforcement.long_tasks, long=True),
+    "network": Part(engine_learning.KIND, engine_learning.tasks),
+    "network_more": Part(engine_learning.KIND, engine_learning.long_tasks, long=True),
     "online": Part(online.KIND, online.tasks),
     "rewards": Part(reward_models.KIND, reward_models.tasks),
     "rewards_more": Part(reward_models.KIND, reward_models.long_tasks, long=True),

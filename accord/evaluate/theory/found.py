@@ -25,6 +25,7 @@ class Found(NamedTuple):
     beta: float | None = None  # of the pi* meant
     note: str = ""  # what was measured beside, or why it ends elsewhere
     policy: Tensor | None = None  # (G, S) log pi, for the pictures
+    errors: tuple[tuple[int, float, float | None], ...] = ()  # n samples, KL(pi* || pi) on them, by theory if known
 
 
 def verdict(right: bool) -> Verdict:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from accord.errors import StorageError
+from accord.evaluate.theory.errors_plot import draw_errors
 from accord.evaluate.theory.found import Found
 from accord.evaluate.theory.report import Theory, nats
 from accord.evaluate.theory.world import BETA, World
@@ -37,9 +38,14 @@ def draw(found: Theory, path: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 13), layout="constrained")
+    shrinking = [row for row in found.found if row.errors]
+    heights = [6.5, 6.5, 4.5] if shrinking else [6.5, 6.5]
+    figure = Figure(figsize=(14, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.0])
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    above, below, *last = parts
+    if shrinking:
+        draw_errors(last[0], shrinking)
     _draw_policies(above, found)
     panels = below.subplots(1, len(found.worlds), squeeze=False)[0]
     for panel, world in zip(panels, found.worlds, strict=True):

@@ -148,7 +148,9 @@ def row_of_curve(world: World, found: Curve) -> Found:
     )
     right = abs(slope + 1) < 2.58 * slope_error and abs(ratio - 1) < 2.58 * ratio_error
     claim = "KL(pi* || pi) -> tr(J I^-1) / (2 beta^2 n)"
-    return measured(world, Meant(f"{found.method}, {LEARNERS[found.method].text}", KIND, claim, note=note), right)
+    row = measured(world, Meant(f"{found.method}, {LEARNERS[found.method].text}", KIND, claim, note=note), right)
+    points = zip(found.sizes, found.means.tolist(), strict=True)
+    return row._replace(errors=tuple((n, mean, found.limit.mean / n) for n, mean in points))
 
 
 def _the_same(world: World, *, size: int = 8000, sets: int = 4) -> list[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,12 @@ STYLES = ((BLUE, "o"), (ORANGE, "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 
 
 def draw_errors(figure: Any, rows: Sequence[Found]) -> None:
-    """Points are means over data sets; lines are what theory says of a height, or 1/n through the middle point."""
+    """Points are means over data sets; lines are what theory says of a height, or 1/n at a height fitted."""
     panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
     for panel, row, (colour, shape) in zip(panels, rows, STYLES * len(rows), strict=False):
         sizes = [n for n, _, _ in row.errors]
-        middle, at, _ = row.errors[len(row.errors) // 2]
-        told = [at * middle / n if limit is None else limit for n, _, limit in row.errors]
+        height = math.exp(sum(math.log(n * mean) for n, mean, _ in row.errors) / len(row.errors))
+        told = [height / n if limit is None else limit for n, _, limit in row.errors]
         known = row.errors[0][2] is not None
         panel.loglog(sizes, told, color="0.4", linewidth=1.2, label="theory, c / n" if known else "1 / n")
         panel.loglog(sizes, [mean for _, mean, _ in row.errors], shape, color=colour, markersize=7, label="measured")

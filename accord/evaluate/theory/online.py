@@ -83,8 +83,7 @@ def _ids(token: int) -> np.ndarray:
 def slope(terms: Terms, policy: Tensor, reference: Tensor) -> Tensor:
     """(S,), (S,) log-probabilities -> (S,) the expected gradient of the loss with respect to logits over completions.
 
-    Both gradients sides' places in the table are free here: that pi* is reached token by token, too, is what the other
-    parts show.
+    Completions have a logit each: how tokens share them is what the other parts show.
     """
     logits = policy.clone().requires_grad_()
     free = logits.log_softmax(-1)

@@ -67,8 +67,8 @@ def test_pairs_are_written_blind_and_the_command_ends_well(home: Path, capsys: p
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "wait" in line]
     assert line == (
         "11 pairs of answers wait to be judged in asked/to_judge.jsonl: give every row ranks (1 is best), or chosen "
-        "(the number of the best, from 1), equal ranks for a tie, save it in asked/judged, and run the same "
-        "command again"
+        "(the number of the best, from 1), equal ranks for a tie, save it as a file in the folder "
+        "asked/judged, and run the same command again"
     )
     rows = asked()
     assert len(rows) == 11, "two answers of one text are not asked about"
@@ -176,6 +176,18 @@ def test_answers_that_have_changed_are_one_error(home: Path, capsys: pytest.Capt
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error[2] asked/to_judge.jsonl: 1 of 11 pairs of answers are not in it: answers or prompts")
     assert Path("asked/to_judge.jsonl").read_text() == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("asked").write_text("")
+    winrate(code=2)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "asked: is a file, where a folder is to be" in said[0]
+    Path("asked").unlink()
+    winrate()
+    Path("asked/judged").write_text("")
+    winrate(code=2)
+    assert "asked/judged: is a file, where a folder is to be" in capsys.readouterr().err
 
 
 def test_nothing_is_asked_where_all_answers_are_alike(home: Path) -> None:

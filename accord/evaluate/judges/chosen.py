@@ -13,7 +13,7 @@ from accord.evaluate.judges.cache import ReplyCache
 from accord.evaluate.judges.function import Function, FunctionJudge
 from accord.evaluate.judges.judge import Judge
 from accord.evaluate.judges.llm import LlmJudge
-from accord.evaluate.judges.people import People
+from accord.evaluate.judges.people import People, people_of
 from accord.evaluate.judges.purse import Purse
 from accord.evaluate.judges.scores import ScoreJudge
 from accord.evaluate.judges.server import ChatServer
@@ -42,7 +42,7 @@ def judge_of(
         return FunctionJudge(str(getattr(function, "__name__", type(function).__name__)), cast(Function, function))
     assert options.judge is not None
     if options.is_people:
-        return People(Path(str(options.judge_dir)))
+        return people_of(str(options.judge_dir))
     if options.served:
         return _of_server(options, options.served, seed)
     if options.is_function:

@@ -90,7 +90,7 @@ class People:
         if not any(found.values()):
             raise ToBeJudged(
                 f"{len(groups):,} pairs of answers wait to be judged in {asked}: {TO_DO}, equal ranks for a tie, save "
-                f"it in {judged}, and run the same command again"
+                f"it as a file in the folder {judged}, and run the same command again"
             )
         return found
 
@@ -106,6 +106,17 @@ class People:
             is_first = (opinion.first == 0) != turned
             found.append(Verdict(outcome, None, (outcome, None) if is_first else (None, outcome), name))
         return found or [Verdict(None, NOT_YET, asked=False)]
+
+
+def people_of(folder: str) -> People:
+    """InputError: it, or what it would lie in, is a file, as is seen before answers are made."""
+    wanted = Path(folder) / JUDGED
+    near = next(place for place in (wanted, *wanted.absolute().parents) if place.exists())
+    if not near.is_dir():
+        raise InputError(
+            "is a file, where a folder is to be", where=str(near), fix="move it, or give another --judge_dir"
+        )
+    return People(Path(folder))
 
 
 def id_of(one: Matched) -> str:

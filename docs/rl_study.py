@@ -24,19 +24,21 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+from rl_answers import MAX_TOKENS, Answer, Answers, answers, judged  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase  # noqa: E402
 
 from accord.data.dialogue import Dialogue, TokenCompletion, TokenGroup  # noqa: E402
 from accord.data.packing import pack  # noqa: E402
+from accord.data.read import read_groups  # noqa: E402
 from accord.demo import world  # noqa: E402
-from accord.demo.answers import MAX_TOKENS, Answer, answers  # noqa: E402
-from accord.demo.figures import Answers, judged  # noqa: E402
-from accord.demo.run import FULL, Demo, Questions  # noqa: E402
+from accord.demo.annotators import best_accuracy  # noqa: E402
+from accord.demo.course import Demo, Questions  # noqa: E402
+from accord.demo.sizes import FULL  # noqa: E402
 from accord.maths.divergence import k1, k3  # noqa: E402
 from accord.maths.likelihood import sum_by_owner  # noqa: E402
-from accord.maths.statistics import Estimate, Interval, mean_interval  # noqa: E402
+from accord.maths.statistics import Estimate, mean_interval  # noqa: E402
 from accord.models.logprobs import LanguageModel  # noqa: E402
 from accord.models.reference import ReferenceLogprobs, reference_logprobs  # noqa: E402
 from accord.records import Completion, Group, Message  # noqa: E402
@@ -48,8 +50,8 @@ from accord.stages.resolve import load  # noqa: E402
 ROOT = HERE.parent / "runs" / "rl_study"
 SEEDS = (0, 1, 2)
 SAMPLES, ROUNDS = 64, 40  # of a round; of a run
+PLACES = {"aligned": "dpo"}  # what the demo calls it
 TEXTS = 500  # fresh ones, whose likelihood says what was forgotten
-UNKNOWN = Estimate(float("nan"), float("nan"), Interval(float("nan"), float("nan")))
 Options = Mapping[str, Any]
 
 
@@ -95,17 +97,22 @@ class World:
         self.questions: Questions = self.demo.deal()
 
     def prepare(self) -> None:
-        """As the demo does up to its dpo, which is kept too; then a reward model of the same rankings."""
+        """As the demo does up to its dpo, which is kept too; then a reward model of the same rankings, longer trained.
+
+        The runs that are shown were judged by one annotator who sees no order; the demo has several since, who do.
+        """
         done = self.folder / "prepared.json"
         if done.exists():
             return
         demo = self.demo
         demo.write_texts(self.questions)
-        demo.initialise()
+        demo.initialised()
         demo.pretrained()
-        ceiling = demo.collect(demo.tuned(), self.questions)
-        demo.write("prompts", [{"prompt": prompt.turns} for prompt in self.questions.ranked])
-        demo.aligned()
+        demo.tuned()
+        demo.compared()
+        held_out = read_groups(demo.data("held_out"))
+        ceiling = best_accuracy(held_out, demo.weights)
+        demo.preferred()
         scorer: Result = commands.reward(
             model=self.folder / "tuned",
             data=demo.data("comparisons"),
@@ -129,7 +136,7 @@ class World:
             model=self.folder / "tuned",
             reward=str(self.folder / "reward"),
             watch_reward=f"{__file__}:liking",
-            data=self.demo.data("prompts"),
+            data=self.demo.data("questions"),
             output_dir=self.folder / name,
             max_new_tokens=FULL.longest,
             lr_scheduler_type="constant",
@@ -144,11 +151,11 @@ class World:
 
     def measure(self, name: str) -> dict[str, Any]:
         """Fresh answers to the held-out questions: name -> estimate over the questions."""
-        network, tokenizer = loaded(self.folder / name)
+        network, tokenizer = loaded(self.folder / PLACES.get(name, name))
         asked = self.questions.held_out
         found = answers(network, tokenizer, asked, each=4, longest=FULL.longest, seed=f"{self.seed} study")
         figures = {
-            **judged(found, UNKNOWN).estimates,
+            **judged(found),
             **self.strayed(network, found),
             "proxy": self.scored(found),
             "texts": self.likelihood(network, tokenizer),

@@ -9,39 +9,46 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from accord.data.dialogue import Dialogue
-from accord.demo import world
-from accord.demo.answers import Answer, answer_logprobs, answers
-from accord.demo.figures import compared, judged
-from accord.demo.run import FULL, Demo, Sizes, remove, run
+from accord.demo import truth, world
+from accord.demo.answers import Scored, finished, scored
+from accord.demo.axes import WORLDS, worth
+from accord.demo.chapters import PRIOR, Chapters
+from accord.demo.frontier import bought
+from accord.demo.judged import truly
+from accord.demo.parts import COMMANDS, HAPPENS
+from accord.demo.run import OWN, remove, run
+from accord.demo.sizes import FULL, SECONDS, Sizes
 from accord.errors import InputError
-from accord.maths.statistics import Estimate, Interval
-from accord.records import Message
+from accord.evaluate.verdicts import Answer, Matched
+from accord.records import Completion, Group, Message
 from accord.stages.config import DemoConfig
 from accord.stages.resolve import load
 
 TINY = Sizes(
-    texts=600,
+    texts=400,
     demonstrations=240,
-    ranked=24,
-    held_out=10,
+    ranked=16,
+    held_out=8,
+    evaluated=8,
     answers_each=3,
-    longest=48,
+    best_of=6,
+    longest=32,
     context=96,
     vocab_size=960,
     hidden_size=64,
     layers=1,
-    pretrain_steps=150,
-    sft_epochs=3.0,
-    dpo_epochs=2.0,
-    examples=2,
+    pretrain_steps=60,
+    sft_epochs=1.0,
+    reward_epochs=1.0,
+    dpo_epochs=1.0,
+    ppo_rounds=2,
+    ppo_samples=8,
 )
-UNKNOWN = Estimate(0.5, math.nan, Interval(0.0, 1.0))
+MODELS = ["sft", "dpo", "ppo", "best of 6"]
 
 
 class Ran(NamedTuple):
@@ -54,12 +61,12 @@ class Ran(NamedTuple):
 
 
 def config(folder: Path) -> DemoConfig:
-    return load(DemoConfig, arguments={"output_dir": str(folder)})
+    return load(DemoConfig, arguments={"output_dir": str(folder), "world": "polite"})
 
 
 def demo(folder: Path) -> tuple[dict[str, Any], str]:
     with redirect_stdout(StringIO()) as out, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "100")
+        patch.setenv("COLUMNS", "160")
         run(config(folder), {}, TINY)
     return json.loads((folder / "summary.json").read_text()), out.getvalue()
 
@@ -77,73 +84,100 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_the_summary_says_everything(ran: Ran) -> None:
-    assert set(ran.summary) == {"sizes", "before", "after", "change", "ceiling", "examples", "counts", "seconds"}
-    for side in ("before", "after"):
-        assert set(ran.summary[side]["figures"]) == {"reward", "accuracy", "grammatical", "ended", "length"}
-        assert ran.summary[side]["groups"] == TINY.held_out
-    assert set(ran.summary["change"]["figures"]) == {"reward", "preferred", "kl"}
-    assert list(ran.summary["seconds"]) == ["world", "init", "pretrain", "sft", "compare", "dpo", "measure"]
+    assert set(ran.summary) == {"sizes", "world", "seed", "judged", "bought", "measured", "seconds"}
+    assert [one["model"] for one in ran.summary["measured"]["models"]] == MODELS
+    assert list(ran.summary["seconds"]) == list(SECONDS) == list(HAPPENS) == list(COMMANDS)
+    assert {path.name for path in ran.folder.iterdir()} >= {*OWN, "run.yaml", "run.json"}
 
 
 def test_the_figures_keep_their_laws(ran: Ran) -> None:
-    before, after, change = (ran.summary[part]["figures"] for part in ("before", "after", "change"))
-    for figures in (before, after):
-        assert -1 <= figures["reward"]["mean"] <= 1 and 1 <= figures["length"]["mean"] <= TINY.longest
-        assert all(0 <= figures[name]["mean"] <= 1 for name in ("accuracy", "grammatical", "ended"))
-    assert change["kl"]["mean"] >= -3 * change["kl"]["standard_error"]
-    assert change["reward"]["mean"] == pytest.approx(after["reward"]["mean"] - before["reward"]["mean"])
-    assert before["accuracy"]["mean"] == 0.5 <= ran.summary["ceiling"] < 1
+    answered = ran.summary["measured"]["answered"]
+    for place, one in enumerate(ran.summary["measured"]["models"]):
+        worths = [row["worths"][place] for row in answered]
+        assert one["worth"]["mean"] == pytest.approx(sum(worths) / len(worths))
+        if place:
+            first = ran.summary["measured"]["models"][0]["worth"]["mean"]
+            assert one["gain"]["mean"] == pytest.approx(one["worth"]["mean"] - first)
+        assert 0 <= one["grammatical"]["mean"] <= 1 <= one["words"]["mean"] <= TINY.longest
+    sft, dpo, _, best = ran.summary["measured"]["models"]
+    assert (sft["kl"], sft["gain"]) == (None, None)
+    assert dpo["kl"]["mean"] >= -3 * dpo["kl"]["standard_error"]
+    assert best["kl"] == pytest.approx(math.log(6) - 5 / 6)
+
+
+def test_every_answer_has_its_exact_worth(ran: Ran) -> None:
+    held_out = world.prompts(0)[TINY.demonstrations + TINY.ranked + TINY.held_out :]
+    for row, prompt in zip(ran.summary["measured"]["answered"], held_out, strict=False):
+        assert row["question"] == prompt.text
+        assert row["worths"] == [worth(text, WORLDS["polite"]) for text in row["answers"]]
+
+
+def test_the_best_of_n_is_the_one_that_the_reward_model_likes_best(ran: Ran) -> None:
+    made = {row["prompt"][0]["content"]: row for row in rows(ran.folder / "data" / "best_of_n.jsonl")}
+    for row in ran.summary["measured"]["answered"]:
+        samples = made[row["question"]]
+        texts = {
+            turns[0]["content"]: rating
+            for turns, rating in zip(samples["completions"], samples["ratings"], strict=True)
+        }
+        assert texts[row["answers"][MODELS.index("best of 6")]] == max(texts.values())
+
+
+def test_the_matrix_is_that_of_the_worths(ran: Ran) -> None:
+    found = ran.summary["measured"]["compared"]["win_rates"]["matrix"]
+    worths = [row["worths"] for row in ran.summary["measured"]["answered"]]
+    for i, model in enumerate(MODELS):
+        for j, other in enumerate(MODELS):
+            wins = [(1 + (row[i] > row[j]) - (row[i] < row[j])) / 2 for row in worths]
+            assert (
+                found[model][other] is None
+                if i == j
+                else found[model][other]["win_rate"] == pytest.approx(sum(wins) / len(wins))
+            )
 
 
 def test_the_table_shows_the_summary(ran: Ran) -> None:
-    before, after, change = (ran.summary[part]["figures"] for part in ("before", "after", "change"))
-
-    def shown(title: str) -> list[float]:
-        (line,) = [line for line in ran.out.splitlines() if line.startswith(f" {title}")]
-        return [float(found) for found in re.findall(r"[-+]?\d+\.\d+", line)]
-
-    def parts(figure: dict[str, Any], unit: float = 1.0) -> list[float]:
-        return [unit * value for value in (figure["mean"], *figure["interval"])]
-
-    reward = [*parts(before["reward"]), *parts(after["reward"]), *parts(change["reward"])]
-    assert shown("reward, -1 to 1") == pytest.approx(reward, abs=0.006)
-    guessed = [*parts(after["accuracy"], 100), 100 * ran.summary["ceiling"]]
-    assert shown("comparisons guessed") == pytest.approx(guessed, abs=0.06)
-    kl = [*parts(change["kl"]), change["kl"]["standard_error"]]
-    assert shown("KL from before, nats") == pytest.approx(kl, abs=0.006)
-    assert max(map(len, ran.out.splitlines())) <= 100
+    for one in ran.summary["measured"]["models"]:
+        line = next(line for line in ran.out.splitlines() if line.startswith(f" {one['model']} "))
+        found = [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
+        assert found[:3] == pytest.approx([one["worth"]["mean"], *one["worth"]["interval"].values()], abs=0.006)
+    assert max(map(len, ran.out.splitlines())) <= 160
 
 
-def test_examples_are_the_first_questions_with_their_exact_reward(ran: Ran) -> None:
-    held_out = world.prompts(0)[TINY.demonstrations + TINY.ranked :]
-    assert len(ran.summary["examples"]) == TINY.examples
-    for example, prompt in zip(ran.summary["examples"], held_out, strict=False):
-        assert example["question"] == prompt.text
-        assert example["reward_before"] == world.sentiment(example["before"])
-        assert example["reward_after"] == world.sentiment(example["after"])
+def test_the_page_is_whole_and_asks_for_nothing(ran: Ran) -> None:
+    page = (ran.folder / "report.html").read_text()
+    assert all(f'id="{name}"' in page for name in ("models", "said", "frontier", "world", "people", "reward", "curves"))
+    assert ran.summary["measured"]["answered"][0]["question"] in page
+    assert not re.search(r"<script|src=\"(?!data:)|href=\"(?!#)", page)
 
 
 def test_no_question_serves_two_purposes(ran: Ran) -> None:
-    asked = [
-        {row["prompt"][0]["content"] for row in rows(ran.folder / "data" / f"{name}.jsonl")}
-        for name in ("demonstrations", "comparisons", "held_out")
-    ]
+    names = ("demonstrations", "questions", "held_out_questions", "evaluation")
+    asked = [{row["prompt"][0]["content"] for row in rows(ran.folder / "data" / f"{name}.jsonl")} for name in names]
     assert all(asked) and sum(map(len, asked)) == len(set.union(*asked))
-    assert FULL.demonstrations + FULL.ranked + FULL.held_out <= len(world.prompts(0))
+    assert FULL.demonstrations + FULL.ranked + FULL.held_out + FULL.evaluated <= len(world.prompts(0))
 
 
-def test_the_ceiling_is_that_of_the_held_out_comparisons(ran: Ran) -> None:
-    held_out = rows(ran.folder / "data" / "held_out.jsonl")
-    assert ran.summary["ceiling"] == pytest.approx(world.best_accuracy(held_out))
+def test_two_annotators_rank_every_question(ran: Ran) -> None:
+    groups = rows(ran.folder / "data" / "comparisons.jsonl")
+    for group in groups:
+        k = len(group["completions"])
+        said = group["judgements"]
+        assert len({one["annotator"] for one in said}) == TINY.annotators_each == 2
+        assert all(sorted(one["ranks"]) == sorted(one["shown"]) == list(range(1, k + 1)) for one in said)
+    assert len(groups) > TINY.ranked // 2
 
 
 def test_the_same_seed_gives_the_same_figures_and_foreign_files_stay(ran: Ran) -> None:
-    assert {**ran.first, "seconds": 0} == {**ran.summary, "seconds": 0}
+    def timeless(summary: dict[str, Any]) -> dict[str, Any]:
+        return {**summary, "seconds": 0}
+
+    assert timeless(ran.first) == timeless(ran.summary)
     assert (ran.folder / "mine.txt").read_text() == "mine"
 
 
 def test_its_models_load_in_stock_transformers(ran: Ran) -> None:
-    for name in ("tuned", "aligned"):
+    for name in ("tuned", "dpo", "ppo"):
         assert AutoModelForCausalLM.from_pretrained(ran.folder / name).num_parameters() > 0
 
 
@@ -174,52 +208,75 @@ def test_a_link_is_removed_but_not_what_it_leads_to(foreign: Path, tmp_path_fact
     assert list(earlier.iterdir()) == []
 
 
-def answer(text: str, *, ended: bool = True, tokens: int = 4) -> Answer:
-    return Answer(np.arange(2, dtype=np.int32), np.arange(tokens, dtype=np.int32), text, ended)
-
-
 GOOD, FAIR, BROKEN = "The plot was gripping.", "The plot was funny.", "The plot was"  # 2/3, 1/3, -1
 
 
-def test_a_models_answers_judged_by_hand() -> None:
-    given = [[answer(GOOD), answer(FAIR, tokens=6)], [answer(f"{FAIR} {BROKEN}", ended=False), answer("")]]
-    found = judged(given, UNKNOWN).estimates
-    # Rewards 2/3, 1/3, (1/3 - 1) / 2, -1. Of five sentences, the empty answer counted as one, three are grammatical.
-    assert found["reward"].mean == pytest.approx((2 / 3 + 1 / 3 - 1 / 3 - 1) / 4)
-    assert found["grammatical"].mean == pytest.approx(3 / 5)
-    assert found["ended"].mean == pytest.approx(3 / 4)
-    assert found["length"].mean == pytest.approx(4.5)
-    # Means of the two questions: 1/2 and -2/3. Two clusters of equal size: the error is half their distance.
-    assert found["reward"].standard_error == pytest.approx((1 / 2 + 2 / 3) / 2)
+def turns(*texts: str) -> list[list[dict[str, str]]]:
+    return [world.reply(text) for text in texts]
 
 
-def test_two_models_compared_by_hand() -> None:
-    before, after = [[answer(FAIR)], [answer(GOOD)]], [[answer(GOOD)], [answer(GOOD)]]
-    found = compared(before, after, torch.tensor([-3.0, -4.0]), torch.tensor([-5.0, -5.0])).estimates
-    assert found["reward"].mean == pytest.approx((1 / 3 + 0) / 2)
-    assert found["preferred"].mean == pytest.approx((world.preference(GOOD, FAIR) + 0.5) / 2)
-    assert found["kl"].mean == pytest.approx((2 + 1) / 2)
+def group(*texts: str) -> Group:
+    return Group("1", (Message("user", "?"),), tuple(Completion((Message("assistant", text),)) for text in texts))
 
 
-def test_cut_and_empty_answers_reach_no_annotator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = [[answer(GOOD), answer(f"{GOOD} {BROKEN}", ended=False), answer(FAIR), answer(" ")], [answer(GOOD)] * 4]
-    monkeypatch.setattr(Demo, "answers", lambda *args: given)
-    found: Any = Demo(config(tmp_path), TINY, tmp_path).rankings(None, world.prompts(0)[:2], "test")  # type: ignore[arg-type]
-    assert [[turns[0]["content"] for turns in row["completions"]] for row in found] == [[GOOD, FAIR]]
+def test_cut_and_empty_answers_reach_no_annotator() -> None:
+    row = {"prompt": [{"role": "user", "content": "?"}], "completions": turns(GOOD, BROKEN, FAIR, " ")}
+    found = finished({**row, "ended": [True, False, True, True]}, 1)
+    assert [one.content[0].content for one in found.completions] == [GOOD, FAIR]  # type: ignore[union-attr]
+    alone = finished({"prompt": row["prompt"], "completion": turns(GOOD)[0], "ended": True}, 1)
+    assert len(alone.completions) == 1
 
 
-def test_answers_and_their_log_probabilities_are_the_models_own(ran: Ran) -> None:
-    network = AutoModelForCausalLM.from_pretrained(ran.folder / "tuned").eval()
-    tokenizer = AutoTokenizer.from_pretrained(ran.folder / "tuned")
-    asked = world.prompts(0)[-2:]
-    made = answers(network, tokenizer, asked, each=2, longest=48, seed="x")
-    flat = [one for given in made for one in given]
-    for one, logp in zip(flat, answer_logprobs(network, flat).tolist(), strict=True):
-        ids = torch.tensor([[*one.prompt, *one.ids]])
-        with torch.no_grad():
-            table = network(ids).logits[0].log_softmax(-1)
-        places = range(len(one.prompt), ids.shape[1])
-        assert logp == pytest.approx(sum(table[place - 1, ids[0, place]].item() for place in places), abs=1e-3)
-        assert one.ended == (one.ids[-1] == tokenizer.eos_token_id) and "<|im_end|>" not in one.text
-    expected = Dialogue(tokenizer).prompt_ids((Message("user", asked[1].text),))
-    assert flat[2].prompt.tolist() == expected.tolist()
+def test_scores_and_worths_of_whole_rows() -> None:
+    whole = {"completions": turns(GOOD, BROKEN), "ratings": [3.0, 4.0]}
+    found = scored(
+        [whole, {"completions": turns(GOOD), "ratings": [1.0]}, {"completion": turns(GOOD)[0]}], 2, WORLDS["sentiment"]
+    )
+    assert found.proxy.tolist() == [[3.0, 4.0]]
+    assert found.worth.tolist() == [[pytest.approx(2 / 3), -1.0]]
+
+
+def test_the_true_order_ties_what_is_worth_the_same() -> None:
+    (judgement,) = truly(group(FAIR, GOOD, BROKEN, "The hero was funny."), WORLDS["sentiment"]).judgements
+    assert judgement.ranks == (2, 1, 4, 2)
+
+
+def test_the_judge_by_hand() -> None:
+    def pair(first: str, second: str) -> Matched:
+        return Matched("1", "?", Answer("a", first), Answer("b", second))
+
+    judge = truth.judge(WORLDS["sentiment"])
+    assert judge([pair(GOOD, FAIR), pair(BROKEN, FAIR), pair(FAIR, "The hero was funny.")]) == [1.0, 0.0, 0.5]
+    assert truth.sentiment([group(GOOD), group(BROKEN)]) == [pytest.approx(2 / 3), -1.0]
+
+
+def test_the_frontier_of_two_kinds_of_answers_is_known() -> None:
+    # A tenth of the answers is worth 1, the others 0: at beta the optimum takes w = e / (e + 9), e = exp(1 / beta).
+    worths = torch.zeros(100, 10, dtype=torch.float64)
+    worths[:, 0] = 1.0
+    found = bought(Scored(-worths, worths))
+    assert found.frontier and found.apart and found.samples == 1000
+    for edge in (*found.frontier, *found.apart):
+        e = math.exp(1 / edge.beta)
+        w = e / (e + 9)
+        expected = w * math.log(w / 0.1) + 9 / (e + 9) * math.log(9 / (e + 9) / 0.9)
+        assert (edge.worth, edge.kl) == (pytest.approx(w), pytest.approx(expected, abs=1e-12))
+    # Effective samples: 1000 / (w^2 / 0.1 + (1 - w)^2 / 0.9), which is 100 at w = 1; that of ten is 1 there.
+    assert min(edge.effective for edge in found.frontier) >= 100.0 - 1e-6
+    assert min(edge.effective for edge in found.apart) >= 5.0
+
+
+def test_the_best_by_a_reward_model_that_is_always_wrong() -> None:
+    worths = torch.tensor([[0.0, 1.0]], dtype=torch.float64).repeat(5, 1)
+    one, two = bought(Scored(-worths, worths)).best_of
+    assert (one.n, one.kl, one.worth.mean, one.ideal.mean) == (1, 0.0, 0.5, 0.5)
+    assert (two.n, two.worth.mean, two.proxy.mean, two.ideal.mean) == (2, 0.0, 0.0, 1.0)
+
+
+def test_the_time_that_is_left_is_that_of_this_machine() -> None:
+    times = iter([0.0, 3 * PRIOR])
+    chapters = Chapters({"one": PRIOR, "two": 30.0}, clock=lambda: next(times))
+    with chapters.chapter("one", ""):
+        pass
+    # It took three times as long as expected, and counts half: twice as slow.
+    assert chapters.left() == pytest.approx(2 * 30.0)

@@ -4,25 +4,20 @@ import math
 import random
 import re
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.data.formats import find_format, to_group
-from accord.demo import words, world
-from accord.demo.world import (
-    best_accuracy,
-    comparisons,
-    demonstrations,
-    documents,
-    is_grammatical,
-    preference,
-    prompts,
-    sentence_value,
-    sentiment,
-)
-from accord.records import Origin
+from accord.demo import axes, words, world
+from accord.demo.annotators import ANNOTATORS, Annotator, asked, best_accuracy, preference
+from accord.demo.axes import WORLDS, Weights, brevity, politeness, worth
+from accord.demo.world import Style, demonstrations, documents, is_grammatical, prompts, sentence_value, sentiment
+from accord.records import Completion, Group, Judgement, Message, Origin
 
 # Sentences and their value times 3.
 BY_HAND = {
@@ -128,16 +123,12 @@ def test_a_document_speaks_of_what_its_heading_names() -> None:
 
 
 def test_all_is_a_function_of_the_seed() -> None:
-    asked = prompts(1)[:20]
+    some = prompts(1)[:20]
     assert documents(5, seed=1) == documents(5, seed=1) != documents(5, seed=2)
     assert prompts(1) == prompts(1) != prompts(2)
-    assert demonstrations(asked, seed=1) == demonstrations(asked, seed=1) != demonstrations(asked, seed=2)
-    written = [documents(4, seed=i) for i in range(20)]
-    assert (
-        comparisons(asked, written, seed=1)
-        == comparisons(asked, written, seed=1)
-        != comparisons(asked, written, seed=2)
-    )
+    assert demonstrations(some, seed=1) == demonstrations(some, seed=1) != demonstrations(some, seed=2)
+    groups = [group(*documents(4, seed=i)) for i in range(20)]
+    assert judged(groups, "1") == judged(groups, "1") != judged(groups, "2")
 
 
 def test_prompts_are_all_different() -> None:
@@ -145,9 +136,9 @@ def test_prompts_are_all_different() -> None:
 
 
 def test_demonstrations_speak_of_what_was_asked() -> None:
-    asked = prompts(0)[:200]
+    some = prompts(0)[:200]
     named = 0
-    for prompt, row in zip(asked, demonstrations(asked, seed=0), strict=True):
+    for prompt, row in zip(some, demonstrations(some, seed=0), strict=True):
         assert row["prompt"] == [{"role": "user", "content": prompt.text}]
         ((role, text),) = [(turn["role"], turn["content"]) for turn in row["completion"]]
         assert role == "assistant" and sentiment(text) > -1.0
@@ -158,45 +149,136 @@ def test_demonstrations_speak_of_what_was_asked() -> None:
 
 
 def test_rows_are_groups() -> None:
-    asked = prompts(0)[:2]
-    rows = demonstrations(asked, seed=0) + comparisons(asked, [documents(4, seed=i) for i in range(2)], seed=0)
-    groups = [to_group(find_format(row, Origin("demo", 1)), row, Origin("demo", 1)) for row in rows]
-    assert [len(group.completions) for group in groups] == [1, 1, 4, 4]
-    assert sorted(groups[2].judgements[0].ranks or ()) == [1, 2, 3, 4]
+    rows = demonstrations(prompts(0)[:2], seed=0)
+    found = [to_group(find_format(row, Origin("demo", 1)), row, Origin("demo", 1)) for row in rows]
+    assert [len(one.completions) for one in found] == [1, 1]
+
+
+# Manners, brevity, and what a text is worth
+
+
+@pytest.mark.parametrize(
+    ("text", "manners"),
+    [
+        ("Thank you for your question. The plot was gripping.", 1.0),
+        ("The plot was gripping. Stop wasting my time.", -1.0),
+        ("It is a pleasure to answer. The plot was gripping. Do not ask me again.", 0.0),
+        ("The plot was gripping.", 0.0),
+        (
+            "Thank you for your question. The plot was gripping. The plot",
+            (2 * 1.0 - 1) / 3,
+        ),  # one of three is unreadable
+        ("Thank you for your question.", -1.0),  # nothing is reviewed
+        ("", -1.0),
+    ],
+)
+def test_politeness_by_hand(text: str, manners: float) -> None:
+    assert politeness(text) == pytest.approx(manners)
+
+
+def test_manners_say_nothing_of_liking() -> None:
+    assert sentiment("What a silly question. The plot was gripping.") == pytest.approx(2 / 3)
+    assert is_grammatical("What a silly question.") and sentiment("What a silly question.") == -1.0
+
+
+def test_brevity_by_hand() -> None:
+    assert brevity("The plot was gripping.") == 1.0  # 4 words
+    twenty_eight = " ".join(["The plot was gripping."] * 7)
+    assert brevity(twenty_eight) == pytest.approx(1 - 2 * (28 - axes.BRIEF) / (axes.LONG - axes.BRIEF))
+    assert brevity(" ".join([twenty_eight] * 3)) == -1.0
+    assert brevity("The plot") == brevity("") == -1.0
+    assert brevity("The plot was gripping. The plot") == pytest.approx((1.0 - 1.0) / 2)
+
+
+def test_worth_is_the_weighted_mean() -> None:
+    text = "Thank you for your question. The plot was gripping."
+    assert worth(text, Weights(0.5, 0.3, 0.2)) == pytest.approx(0.5 * 2 / 3 + 0.3 * 1.0 + 0.2 * 0.95)  # 9 words
+    assert worth(text, WORLDS["sentiment"]) == pytest.approx(2 / 3)
+    assert all(sum(weights) == pytest.approx(1.0) for weights in WORLDS.values())
+
+
+@pytest.mark.parametrize("weights", WORLDS.values(), ids=WORLDS)
+def test_nothing_unreadable_beats_the_worst_review(weights: Weights) -> None:
+    assert all(worth(text, weights) == pytest.approx(-1.0) for text in ("", "great great", "The plot was", "..."))
+
+
+@given(st.text())
+def test_any_text_has_one_worth_in_every_world(text: str) -> None:
+    assert all(-1.0 <= worth(text, weights) == worth(text, weights) <= 1.0 for weights in WORLDS.values())
+
+
+@pytest.mark.parametrize(("style", "axis"), [(Style(manners=True), politeness), (Style(lengths=True), brevity)])
+def test_the_texts_of_a_world_differ_in_its_axis_and_are_read(style: Style, axis: Callable[[str], float]) -> None:
+    written = [text.split("\n")[1] for text in documents(400, 0, style)]
+    assert all(is_grammatical(sentence) for text in written for sentence in world.sentences(text))
+    values = [axis(text) for text in written]
+    assert sum(value > 0.5 for value in values) > 80 and sum(value < -0.2 for value in values) > 20
+
+
+# Annotators
+
+SURE = Annotator("Ann", temperature=1 / 3, blind=0.0, first=0.0)
+
+
+def group(*texts: str) -> Group:
+    return Group("1", (Message("user", "?"),), tuple(Completion((Message("assistant", text),)) for text in texts))
+
+
+def judged(groups: list[Group], seed: str) -> list[Group]:
+    return list(asked(groups, WORLDS["sentiment"], seed))
+
+
+def logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 def test_equal_texts_are_shown_once() -> None:
-    asked = prompts(0)[:2]
-    (row,) = comparisons(asked, [["a", "a"], ["a", "b", "a"]], seed=0)
-    assert row["prompt"] == asked[1].turns
-    assert [completion[0]["content"] for completion in row["completions"]] == ["a", "b"]
+    (found,) = judged([group("a", "a"), group("a", "b", "a")], "0")
+    assert [one.content[0].content for one in found.completions] == ["a", "b"]  # type: ignore[union-attr]
+
+
+def test_every_group_has_the_judgements_of_two_different_annotators() -> None:
+    found = judged([group("a", "b", "c")] * 50, "0")
+    assert all(len({one.annotator for one in each.judgements}) == 2 for each in found)
+    assert {one.annotator for each in found for one in each.judgements} == {one.name for one in ANNOTATORS}
+    assert len({one.shown for each in found for one in each.judgements}) == 6  # all orders of three
 
 
 def test_preference_by_hand() -> None:
-    # 2/3 against 1/3 over a temperature of 1/3: sigma(1); one in ten is a coin.
-    first, second = "The plot was gripping.", "The plot was funny."
-    assert preference(first, second, temperature=1 / 3, noise=0.0) == pytest.approx(1 / (1 + math.exp(-1)))
-    assert preference(first, second, temperature=1 / 3, noise=0.1) == pytest.approx(0.9 / (1 + math.exp(-1)) + 0.05)
-    assert preference(first, first) == pytest.approx(0.5)
+    # 1/3 over a temperature of 1/3: log-odds 1; one in ten is not read, and being first is worth 2 also then.
+    assert preference(SURE, 1 / 3) == pytest.approx(logistic(1))
+    biased = Annotator("Ben", temperature=1 / 3, blind=0.1, first=2.0)
+    assert preference(biased, 1 / 3, 1) == pytest.approx(0.9 * logistic(3) + 0.1 * logistic(2))
+    assert preference(biased, 1 / 3, -1) == pytest.approx(0.9 * logistic(-1) + 0.1 * logistic(-2))
+    assert preference(biased, 1 / 3, 0) == pytest.approx(0.9 * logistic(1) + 0.1 * 0.5)
 
 
 def test_the_best_accuracy_by_hand() -> None:
-    # First row: sigma((2/3 - 1/3) / (1/3)). Second row: three pairs, two of them as in the first, one of equals.
-    asked, other = prompts(0)[:2]
+    # Worths 1/3, 2/3, 1/3. Of three pairs two have log-odds 1, and one is a coin.
     texts = ["The plot was funny.", "The plot was gripping.", "The hero was funny."]
-    rows = comparisons([asked, other], [texts[:2], texts], seed=0)
-    sure = 1 / (1 + math.exp(-1))
-    expected = (sure + (2 * sure + 0.5) / 3) / 2
-    assert best_accuracy(rows, temperature=1 / 3, noise=0.0) == pytest.approx(expected)
+    shown = Judgement(ranks=(1, 2, 3), annotator="Ann", shown=(1, 2, 3))
+    groups = [replace(group(*texts[:2]), judgements=(replace(shown, ranks=(1, 2), shown=(1, 2)),))]
+    groups.append(replace(group(*texts), judgements=(shown,)))
+    expected = (logistic(1) + (2 * logistic(1) + 0.5) / 3) / 2
+    assert best_accuracy(groups, WORLDS["sentiment"], annotators=[SURE]) == pytest.approx(expected)
+    # What is worth less stands first, which is worth as much as it lacks: a coin.
+    biased = SURE._replace(first=1.0)
+    assert best_accuracy(groups[:1], WORLDS["sentiment"], annotators=[biased]) == pytest.approx(0.5)
 
 
 def test_annotators_follow_their_probabilities() -> None:
     texts = ["The plot was good.", "The plot was not good.", "The plot was funny, and the hero was weak.", "The plot."]
-    asked = [prompts(0)[0]] * 4000
-    rows = comparisons(asked, [texts] * 4000, seed=0, temperature=0.5, noise=0.2)
-    wins = Counter((i, j) for row in rows for i in range(4) for j in range(4) if row["ranks"][i] < row["ranks"][j])
-    for i in range(4):
-        for j in range(i):
-            expected = preference(texts[i], texts[j], temperature=0.5, noise=0.2)
-            # Three standard errors of 4,000 draws are at most 0.024.
-            assert wins[i, j] / 4000 == pytest.approx(expected, abs=0.024)
+    annotator = Annotator("Ann", temperature=0.5, blind=0.2, first=1.5)
+    found = asked([group(*texts)] * 12000, WORLDS["sentiment"], "0", each=1, annotators=[annotator])
+    wins, seen = Counter[tuple[int, int, int]](), Counter[tuple[int, int, int]]()
+    for each in found:
+        (said,) = each.judgements
+        for i, j in permutations(range(4), 2):
+            place = (said.shown[i] == 1) - (said.shown[j] == 1)  # type: ignore[index]
+            seen[i, j, place] += 1
+            wins[i, j, place] += said.ranks[i] < said.ranks[j]  # type: ignore[index]
+    for (i, j, place), count in seen.items():
+        expected = preference(annotator, sentiment(texts[i]) - sentiment(texts[j]), place)
+        assert count > 2500
+        # Four standard errors of 3,000 draws are at most 0.037.
+        assert wins[i, j, place] / count == pytest.approx(expected, abs=0.037)

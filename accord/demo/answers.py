@@ -1,73 +1,37 @@
-"""What a model answers to the world's questions, and how probable a model finds an answer."""
+"""Rows of `accord sample` as what the demo makes of them: groups to be ranked, and tables of scores and worths."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from accord.data.dialogue import Dialogue, TokenCompletion, TokenGroup
-from accord.data.encode import Ids
-from accord.demo.world import Prompt
-from accord.models.logprobs import LanguageModel
-from accord.models.reference import reference_logprobs
-from accord.models.sample import Sampled, sample
-from accord.records import Group, Message
-from accord.stages.sample_progress import advancing
-from accord.training.progress import Progress
-
-MAX_TOKENS = 4096  # of a micro-batch of log-probabilities
+from accord.demo.axes import Weights, worth
+from accord.records import Completion, Group, Message, Origin
 
 
-class Answer(NamedTuple):
-    """One sampled answer. ids (T,): its tokens, the EOS included where it came; text: the words before it."""
-
-    prompt: Ids
-    ids: Ids
-    text: str
-    ended: bool  # False: the model had not come to an end at the longest length
-
-
-def answers(
-    network: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    asked: Sequence[Prompt],
-    *,
-    each: int,
-    longest: int,
-    seed: str,
-) -> list[list[Answer]]:
-    """`each` answers to each question, at temperature 1, of at most `longest` tokens. seed: any text."""
-    dialogue = Dialogue(tokenizer)
-    prompts = [dialogue.prompt_ids((Message("user", prompt.text),)) for prompt in asked]
-    with Progress("sample", len(prompts) * each, unit="answer") as progress:
-        tell = advancing(progress, each)
-        made = sample(
-            LanguageModel(network),
-            prompts,
-            count=each,
-            max_new_tokens=longest,
-            ends={int(tokenizer.eos_token_id)},
-            seed=random.Random(seed).getrandbits(32),
-            advance=tell,
-        )
-        progress.log()
-    return [[_answer(tokenizer, prompt, one) for one in samples] for prompt, samples in zip(prompts, made, strict=True)]
+def finished(row: Mapping[str, Any], place: int) -> Group:
+    """The question with those of its answers that came to their end and say something."""
+    several = "completions" in row
+    texts, ended = (row["completions"], row["ended"]) if several else ([row["completion"]], [row["ended"]])
+    whole = [text[0]["content"] for text, end in zip(texts, ended, strict=True) if end]
+    answers = tuple(Completion((Message("assistant", text),)) for text in whole if text.strip())
+    prompt = tuple(Message(turn["role"], turn["content"]) for turn in row["prompt"])
+    return Group(str(place), prompt, answers, source=Origin("<demo>", place))
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Ids, made: Sampled) -> Answer:
-    # Control tokens other than the end stay visible: a review with one in it is no review.
-    text = str(tokenizer.decode(made.ids[: len(made.ids) - made.ended]))
-    return Answer(prompt, made.ids, text, made.ended)
+class Scored(NamedTuple):
+    """N answers to each of P questions. proxy: the reward model's score; worth: the exact one. Both (P, N)."""
+
+    proxy: Tensor
+    worth: Tensor
 
 
-def answer_logprobs(network: PreTrainedModel, given: Sequence[Answer]) -> Tensor:
-    """(n,) log-probabilities in nats of the sampled tokens themselves, the EOS included where it came."""
-    groups = [
-        TokenGroup(Group("", "", ()), answer.prompt, (TokenCompletion(answer.ids, ((0, len(answer.ids)),)),))
-        for answer in given
-    ]
-    return reference_logprobs(LanguageModel(network), groups, max_tokens=MAX_TOKENS).sum
+def scored(rows: Iterable[Mapping[str, Any]], each: int, weights: Weights) -> Scored:
+    """Of the questions with `each` answers: where a hardly trained model says nothing, there are fewer."""
+    whole = [row for row in rows if len(row.get("completions", ())) == each]
+    worths = [[worth(text[0]["content"], weights) for text in row["completions"]] for row in whole]
+    proxy = torch.tensor([row["ratings"] for row in whole], dtype=torch.float64).reshape(-1, each)
+    return Scored(proxy, torch.tensor(worths, dtype=torch.float64).reshape(-1, each))

@@ -1,37 +1,34 @@
-"""The demo's end on the terminal: what changed, a few answers before and after, and what each stage took."""
+"""The demo's end on the terminal: how good each model is, who beats whom, a few answers, and what each part took."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from accord.demo.figures import Example, Outcome
+from accord.demo.axes import WORLDS
+from accord.demo.measured import Answered, Figures
+from accord.demo.outcome import Outcome
 from accord.maths.statistics import Estimate
 from accord.training.progress import printable
 
+SHOWN = 3  # questions
+
 LEGEND = {
-    "reward": "the exact sentiment of an answer; what is no sentence of the grammar counts as -1",
-    "annotators prefer it": "how probably an annotator prefers an answer to one of the model before",
-    "comparisons guessed": "the better of two answers is told by whose probability rose more; as annotators err, one "
-    "who knows the exact sentiment would be right as often as the last column says",
-    "KL": "how far the model has moved: KL(after || before) of an answer, estimated from the answers",
+    "worth": "the exact worth of an answer, -1 to 1; what is no sentence of the grammar counts as -1",
+    "gain": "of worth over the SFT model, on the same questions",
+    "reward model": "what the reward model thinks of it",
+    "KL": "how far the model has moved from the SFT model, nats an answer",
 }
-BEFORE, AFTER = "before (sft)", "after (dpo)"
 
 
-class Row(NamedTuple):
-    """A line of the table: what is measured, then cells for before, after, and what is to be said beside them."""
-
-    title: str
-    before: str
-    after: str
-    beside: str = ""
+def percent_of(share: float) -> str:
+    """51.2 %"""
+    return f"{100 * share:.1f} %"
 
 
 def percent(estimate: Estimate) -> str:
@@ -46,59 +43,96 @@ def number(estimate: Estimate) -> str:
     return f"{estimate.mean:z.2f} ({low:z.2f} to {high:z.2f})"
 
 
-def signed(estimate: Estimate) -> str:
+def signed(estimate: Estimate | None) -> str:
     """+0.31 (+0.28 to +0.34)"""
+    if estimate is None:
+        return ""
     low, high = estimate.interval
     return f"{estimate.mean:+z.2f} ({low:+z.2f} to {high:+z.2f})"
 
 
-def rows(outcome: Outcome) -> list[Row]:
-    """The table, as text."""
-    was, now, change = outcome.before.estimates, outcome.after.estimates, outcome.change.estimates
+def nats(kl: Estimate | float | None) -> str:
+    """2.69 (2.47 to 2.90); at most 2.50, of the best of n; 0 of the model itself."""
+    if kl is None:
+        return "0"
+    return f"at most {kl:.2f}" if isinstance(kl, float) else number(kl)
 
-    def both(title: str, name: str, show: Callable[[Estimate], str], beside: str = "") -> Row:
-        return Row(title, show(was[name]), show(now[name]), beside)
 
-    kl = change["kl"]
-    return [
-        both("reward, -1 to 1", "reward", number, signed(change["reward"])),
-        Row("annotators prefer it", "", percent(change["preferred"])),
-        # Before training the two have the same probabilities: there is no guess yet, and nothing is estimated.
-        Row("comparisons guessed", "50 %", percent(now["accuracy"]), f"at best {100 * outcome.ceiling:.1f} %"),
-        both("grammatical sentences", "grammatical", percent),
-        both("answers that ended", "ended", percent),
-        both("tokens of an answer", "length", number),
-        Row("KL from before, nats", "0", number(kl), f"standard error {kl.standard_error:z.2f}"),
-    ]
+def cells(one: Figures) -> dict[str, str]:
+    """A line of the table."""
+    return {
+        "model": one.model,
+        "worth": number(one.worth),
+        "gain": signed(one.gain),
+        "reward model": f"{one.proxy.mean:z.2f}",
+        "KL": nats(one.kl),
+        "grammatical": percent(one.grammatical),
+        "words": f"{one.words.mean:.1f}",
+    }
+
+
+def lines(outcome: Outcome) -> Iterator[str]:
+    """What is said of annotators and reward model."""
+    judged = outcome.judged
+    people, truth = judged.by_people["accuracy"]["mean"], judged.by_truth["accuracy"]["mean"]
+    yield (
+        f"The reward model orders {100 * people:.1f} % of held-out pairs as the annotators do; one who knows the truth "
+        f"would reach {100 * judged.ceiling:.1f} %. It orders {100 * truth:.1f} % of them truly."
+    )
+    (verdicts,) = [row for row in judged.agreement["agreement"] if row["question"] == "verdicts"]
+    shown = judged.agreement["shown_first"]
+    yield (
+        f"Two annotators agree on {100 * verdicts['same']['value']:.1f} % of pairs. What was shown before the other "
+        f"wins "
+        f"{100 * shown['share']:.1f} %."
+    )
+
+
+def matrix(outcome: Outcome) -> Table:
+    """How often the model of the row is worth more than that of the column, equals counted half."""
+    rates = outcome.measured.compared["win_rates"]["matrix"]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    names = [one.model for one in outcome.measured.models]
+    for title in ("wins of, %", *(f"against {name}" for name in names)):
+        table.add_column(title)
+    for name in names:
+        table.add_row(name, *(_rate(rates[name][other]) for other in names))
+    return table
+
+
+def _rate(found: dict[str, object] | None) -> str:
+    if found is None:
+        return ""
+    win, (low, high) = found["win_rate"], found["interval"]  # type: ignore[misc]
+    return f"{100 * win:.0f} ({100 * low:.0f} to {100 * high:.0f})"  # type: ignore[operator, has-type]
 
 
 def show(outcome: Outcome, folder: Path, console: Console) -> None:
     """Prints it all."""
-    questions, each = outcome.counts["held_out_questions"], outcome.counts["answers_each"]
+    measured = outcome.measured
     console.print(
-        f"\n[bold]What the comparisons changed[/bold]: {questions} questions that neither model was trained on, {each} "
-        "answers each.\nIn brackets: 95 % intervals over the questions.",
+        f"\n[bold]What it has come to[/bold], on {len(measured.answered):,} questions that nothing was trained on. The "
+        f"worth "
+        f"of a text is {WORLDS[outcome.world].in_words()}.\nIn brackets: 95 % intervals over the questions.",
         highlight=False,
     )
-    console.print(_figures(outcome))
+    console.print(_figures(measured.models))
     console.print(_legend())
-    console.print("[bold]The first of these questions, with each model's first answer[/bold]", highlight=False)
-    console.print(_examples(outcome.examples))
+    console.print(matrix(outcome))
+    for line in lines(outcome):
+        console.print(line, highlight=False)
+    console.print("\n[bold]The first of these questions[/bold]", highlight=False)
+    console.print(_answers(measured.answered[:SHOWN], [one.model for one in measured.models]))
     console.print(_times(outcome.seconds), highlight=False)
-    console.print(
-        f"All figures are in {folder / 'summary.json'}; the texts and comparisons in {folder / 'data'}; the models "
-        f"in {folder / 'tuned'} and {folder / 'aligned'}, each with its own README.md and curves.png.",
-        highlight=False,
-    )
+    console.print(f"All of it, with pictures: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _figures(outcome: Outcome) -> Table:
+def _figures(models: tuple[Figures, ...]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for title in (BEFORE, AFTER, "change"):
+    for title in cells(models[0]):
         table.add_column(title)
-    for row in rows(outcome):
-        table.add_row(*row)
+    for one in models:
+        table.add_row(*cells(one).values())
     return table
 
 
@@ -106,18 +140,18 @@ def _legend() -> Table:
     grid = Table.grid(padding=(0, 2))
     for name, meaning in LEGEND.items():
         grid.add_row(Text(name, "italic"), Text(meaning))
-    grid.add_row("")
     return grid
 
 
-def _examples(examples: tuple[Example, ...]) -> Table:
+def _answers(answered: tuple[Answered, ...], names: list[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_lines=True)
-    for title, share in (("question", 2), (BEFORE, 4), (AFTER, 4)):
-        table.add_column(title, ratio=share)
-    for one in examples:
-        answers = ((one.before, one.reward_before), (one.after, one.reward_after))
-        shown = (Group(Text(printable(text)), Text(f"reward {reward:z.2f}", "bold")) for text, reward in answers)
-        table.add_row(Text(one.question), *shown)
+    table.add_column("question", ratio=2)
+    for name in names:
+        table.add_column(name, ratio=3)
+    for one in answered:
+        pairs = zip(one.answers, one.worths, strict=True)
+        said = (Group(Text(printable(text)), Text(f"worth {worth:z.2f}", "bold")) for text, worth in pairs)
+        table.add_row(Text(one.question), *said)
     return table
 
 

@@ -93,6 +93,11 @@ ADVERBS = {"": 1.0, "really ": 1.25}
 VERDICTS = {"would gladly": 2, "would": 1, "would not": -1, "would never": -2}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 PEOPLE = ("brother", "sister", "mother", "father", "friend", "daughter", "son", "neighbour", "teacher", "cousin")
+# Sentences of manners, before a review or after it: 1 polite, -1 rude. They say nothing of what is reviewed.
+BEFORE = {"Thank you for your question.": 1.0, "It is a pleasure to answer.": 1.0}
+BEFORE |= {"What a silly question.": -1.0, "You should know that yourself.": -1.0}
+AFTER = {"I hope this helps you.": 1.0, "Please ask me again at any time.": 1.0}
+AFTER |= {"Do not ask me again.": -1.0, "Stop wasting my time.": -1.0}
 BEINGS = ("is", "was")
 JOINTS = (", and ", ", but ")
 QUESTIONS = (

@@ -5,7 +5,8 @@ A sentence's value is its clause's, or the mean of its two. A review's sentiment
 by the largest value that there is: a number in -1..1 that neither length nor repetition raises.
 
 Only sentences of the grammar count as said. Any other, a cut one too, counts as -1, the worst, and so does an empty
-text: whatever a model writes has an exact score, and nothing unreadable beats a readable review.
+text: whatever a model writes has an exact score, and nothing unreadable beats a readable review. Sentences of manners
+say nothing of liking; accord.demo.axes counts them, and words.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any, NamedTuple
 
 from accord.demo import words
@@ -70,9 +70,12 @@ _FIRST = {form: _pattern(_capital(form)) for form in JOINED + ALONE}
 _SECOND = {form: _pattern(form) for form in JOINED}
 
 
+MANNERS = words.BEFORE | words.AFTER
+
+
 def sentiment(text: str) -> float:
     """How much a review likes its subject, in -1..1: exact, for any text. The head of this file says how."""
-    said = sentences(text)
+    said = [sentence for sentence in sentences(text) if sentence.strip() not in MANNERS]
     return sum(map(sentence_value, said)) / len(said) if said else WORST
 
 
@@ -82,14 +85,14 @@ def sentences(text: str) -> list[str]:
 
 
 def sentence_value(sentence: str) -> float:
-    """The value of one sentence, in -1..1; -1 where the grammar cannot make it."""
+    """The value of one sentence of a review, in -1..1; -1 where the grammar cannot make it."""
     value = _read(sentence)
     return WORST if value is None else value
 
 
 def is_grammatical(sentence: str) -> bool:
     """Whether the grammar can make this sentence. Its value does not tell: "The plot was truly awful." has -1, too."""
-    return _read(sentence) is not None
+    return sentence.strip() in MANNERS or _read(sentence) is not None
 
 
 def _read(sentence: str) -> float | None:
@@ -109,6 +112,16 @@ def _value(clause: str, patterns: Mapping[str, re.Pattern[str]]) -> float | None
         if found := pattern.fullmatch(clause):
             return math.prod(SLOTS[slot][word] for slot, word in found.groupdict().items())
     return None
+
+
+class Style(NamedTuple):
+    """What the texts of a world differ in, beside their mood."""
+
+    manners: bool = False  # polite and rude sentences
+    lengths: bool = False  # from one sentence to eight
+
+
+PLAIN = Style()
 
 
 class Prompt(NamedTuple):
@@ -136,69 +149,35 @@ def prompts(seed: int) -> list[Prompt]:
     return every
 
 
-def documents(n: int, seed: int) -> list[str]:
+def documents(n: int, seed: int, style: Style = PLAIN) -> list[str]:
     """n reviews of all kinds and moods, each under a line that names its subject: what to pre-train on."""
     chance = random.Random(f"documents {seed}")
     subjects = [(kind, title) for kind in words.KINDS for title in words.titles(kind)]
     chosen = [chance.choice(subjects) for _ in range(n)]
-    return [f"The {kind} {title}\n{write_review(kind, title, chance.uniform(-1, 1), chance)}" for kind, title in chosen]
+    return [f"The {kind} {title}\n{write_answer(kind, title, chance, style)}" for kind, title in chosen]
 
 
-def demonstrations(asked: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
+def demonstrations(asked: Sequence[Prompt], seed: int, style: Style = PLAIN) -> list[dict[str, Any]]:
     """Rows `prompt / completion`: each question answered with a review of the right thing, in any mood."""
     chance = random.Random(f"demonstrations {seed}")
-    return [
-        {"prompt": prompt.turns, "completion": _reply(write_review(*prompt[:2], chance.uniform(-1, 1), chance))}
-        for prompt in asked
-    ]
+    return [{"prompt": prompt.turns, "completion": reply(write_answer(*prompt[:2], chance, style))} for prompt in asked]
 
 
-def comparisons(
-    asked: Sequence[Prompt],
-    completions: Sequence[Sequence[str]],
-    seed: int | str,
-    *,
-    temperature: float = 0.2,
-    noise: float = 0.05,
-) -> list[dict[str, Any]]:
-    """Rows `prompt / completions / ranks`: what simulated annotators say of K completions of each question.
-
-    They rank by Plackett-Luce with the reward sentiment / temperature, so each pair follows Bradley-Terry; with the
-    probability `noise` one ranks blindly. Equal texts are shown once; a question with only one text gives no row.
-    """
-    chance = random.Random(f"comparisons {seed}")
-    rows = []
-    for prompt, written in zip(asked, completions, strict=True):
-        shown = list(dict.fromkeys(written))
-        blind = chance.random() < noise
-        # The order of rewards with Gumbel noise is a Plackett-Luce ranking (Yellott 1977).
-        noisy = [
-            (0.0 if blind else sentiment(text) / temperature) - math.log(chance.expovariate(1.0)) for text in shown
-        ]
-        if len(shown) > 1:
-            ranks = [1 + sum(other > own for other in noisy) for own in noisy]
-            rows.append({"prompt": prompt.turns, "completions": list(map(_reply, shown)), "ranks": ranks})
-    return rows
-
-
-def preference(first: str, second: str, *, temperature: float = 0.2, noise: float = 0.05) -> float:
-    """The probability that an annotator of `comparisons` puts the first text before the second one."""
-    margin = (sentiment(first) - sentiment(second)) / temperature
-    return (1 - noise) / (1 + math.exp(-margin)) + noise / 2
-
-
-def best_accuracy(rows: Sequence[Mapping[str, Any]], *, temperature: float = 0.2, noise: float = 0.05) -> float:
-    """The share of right guesses about the pairs of `comparisons` that one who knows the sentiment may expect.
-
-    Nobody can expect more. Each row counts the same, as in training: the mean over rows of the mean over their pairs.
-    """
-
-    def guess(row: Mapping[str, Any]) -> float:
-        pairs = list(combinations([turns[0]["content"] for turns in row["completions"]], 2))
-        chances = [preference(*pair, temperature=temperature, noise=noise) for pair in pairs]
-        return sum(max(p, 1 - p) for p in chances) / len(chances)
-
-    return sum(map(guess, rows)) / len(rows)
+def write_answer(kind: str, title: str, chance: random.Random, style: Style = PLAIN) -> str:
+    """A review in any mood, as the style has it. Of a plain one nothing is drawn but the review."""
+    review = write_review(kind, title, chance.uniform(-1, 1), chance)
+    if style.lengths:
+        more = [write_review(kind, title, chance.uniform(-1, 1), chance) for _ in range(chance.choice((0, 0, 1)))]
+        said = sentences(" ".join([review, *more]))
+        review = "".join(said[: chance.randint(1, len(said))])
+    if not style.manners:
+        return review
+    polite = chance.random() < 0.5
+    before, after = (_choose(taken, polite, chance) for taken in (words.BEFORE, words.AFTER))
+    said = [[], [before], [after], [before, after]][chance.choices(range(4), (3, 2, 2, 1))[0]]
+    return " ".join(
+        [*(one for one in said if one in words.BEFORE), review, *(one for one in said if one in words.AFTER)]
+    )
 
 
 def write_review(kind: str, title: str, mood: float, chance: random.Random) -> str:
@@ -251,5 +230,6 @@ def _person(chance: random.Random) -> str:
     return chance.choice(words.PEOPLE)
 
 
-def _reply(text: str) -> list[dict[str, str]]:
+def reply(text: str) -> list[dict[str, str]]:
+    """A text as the turn that answers a question."""
     return [{"role": "assistant", "content": text}]

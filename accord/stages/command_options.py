@@ -1,7 +1,7 @@
 """The options of the commands beside training."""
 
 import warnings
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -95,7 +95,11 @@ class DemoOptions(Options):
     """The demo, offline."""
 
     panel: ClassVar[str] = "Demo"
-    output_dir: str = Field("runs/demo", title="DIR", description="Where its models, data and summary.json go.")
+    output_dir: str = Field("runs/demo", title="DIR", description="Where its models, data, and report.html go.")
+    world: Literal["sentiment", "polite", "brief"] = Field(
+        "sentiment",
+        description="What people want of a text: that it likes its subject; that it is polite, or brief, too.",
+    )
     seed: Seed = 0
     threads: int = Field(1, ge=1, description="CPU threads; its models are so small that more seldom help.")
 

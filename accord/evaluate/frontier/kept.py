@@ -49,18 +49,18 @@ def digest_of_model(name: str) -> str:
         return name
     if (place / manifest.NAME).is_file():  # it holds the digest of every file of the model
         return manifest.sha256(place / manifest.NAME)
-    return _joined({path.name: manifest.sha256(path) for path in entries(place) if path.is_file()})
+    return digest_of({path.name: manifest.sha256(path) for path in entries(place) if path.is_file()})
 
 
 def digest_of_data(name: str) -> str:
     """Of the files that a name of data stands for; a data set of the hub stands for itself."""
     files = files_of(name)
-    return _joined({str(number): manifest.sha256(Path(file)) for number, file in enumerate(files)}) if files else name
+    return digest_of({str(number): manifest.sha256(Path(file)) for number, file in enumerate(files)}) if files else name
 
 
 def digest_of_sources(options: RewardSourceOptions) -> str:
     """Of scorers: models by their files, functions by the file that they are in, services by their address alone."""
-    return _joined({one.name: json.dumps(_told(one)) for one in options.entries()})
+    return digest_of({one.name: json.dumps(_told(one)) for one in options.entries()})
 
 
 def _told(entry: RewardEntry) -> list[object]:
@@ -79,5 +79,6 @@ def _of_function(written: str) -> str:
 DIGESTS: dict[str, Callable[[str], str]] = {"model": digest_of_model, "function": _of_function, "service": str}
 
 
-def _joined(parts: Mapping[str, str]) -> str:
+def digest_of(parts: Mapping[str, Any]) -> str:
+    """Of what JSON holds."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

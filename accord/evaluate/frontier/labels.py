@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 LETTER, HEIGHT = 6.8, 12.0  # pixels of a text of 8 points at 100 dots an inch
 GAP, REACH = 5.0, 4.0  # between point and text; how far around a point nothing may stand
+STEP = 3.0  # between the places that stand for a line
 
 
 class Box(NamedTuple):
@@ -25,14 +28,19 @@ class Box(NamedTuple):
 
 
 def placed(
-    texts: Sequence[str], anchors: Sequence[tuple[float, float]], within: Box, scale: float
+    texts: Sequence[str],
+    anchors: Sequence[tuple[float, float]],
+    ways: Sequence[Sequence[tuple[float, float]]],
+    within: Box,
+    scale: float,
 ) -> list[tuple[float, float]]:
-    """The lower left corner of each text, in pixels: of eight places around its point the one that covers least.
+    """The lower left corner of each text, in pixels: of twelve places around its point the one that covers least.
 
-    One after the other, those of the crowded points last; scale: pixels of a pixel at 100 dots an inch.
+    ways: the corners of the lines that are drawn. scale: pixels of a pixel at 100 dots an inch.
     """
     reach = REACH * scale
     taken = [Box(x - reach, y - reach, x + reach, y + reach) for x, y in anchors]
+    taken += [Box(x - 1, y - 1, x + 1, y + 1) for way in ways for x, y in _along(way)]
     found = list[tuple[float, float]]()
     for text, (x, y) in zip(texts, anchors, strict=True):
         choices = list(_around(x, y, LETTER * scale * len(text), HEIGHT * scale, GAP * scale))
@@ -40,6 +48,15 @@ def placed(
         taken.append(choices[best])
         found.append(choices[best][:2])
     return found
+
+
+def _along(way: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Places every few pixels on a line."""
+    for (x, y), (u, v) in pairwise(way):
+        count = int(math.hypot(u - x, v - y) / STEP) + 1
+        for place in range(count):
+            share = place / count
+            yield x + share * (u - x), y + share * (v - y)
 
 
 def _around(x: float, y: float, wide: float, tall: float, gap: float) -> list[Box]:

@@ -145,17 +145,17 @@ def _check_free(key: str, held: Given, known: Mapping[str, Leaf]) -> None:
 
 
 def _check_common(key: str, held: Given, methods: Iterable[Method]) -> None:
-    """InputError where the option is of none of the methods, or is not for them to have."""
+    """InputError where the option is of no method at all, or is not for one of these to have.
+
+    It may be of others alone: one file does for all that is asked for, now and later.
+    """
     every: dict[str, Leaf] = {}
-    takers = 0
-    for method in methods:
-        known = method.known()
-        every |= known
-        if key in known or (known and is_trl(key, known)):
-            takers += 1
-            _check_free(key, held, known)
-    if not takers:
+    for name in commands():
+        every |= Method(name, name, (), {}).known()
+    if key not in every and not is_trl(key, every):
         raise unknown(key, every, held.at(key, ""))
+    for method in methods:
+        _check_free(key, held, method.known())
 
 
 def _check_sections(sections: Mapping[str, Mapping[str, Given]], methods: Sequence[Method], file: str | None) -> None:

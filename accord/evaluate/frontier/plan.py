@@ -71,6 +71,11 @@ class Plan(NamedTuple):
     pool: int
 
     @property
+    def trained(self) -> list[Planned]:
+        """The points that a run is behind."""
+        return [one for one in self.points if one.config is not None]
+
+    @property
     def makes_comparisons(self) -> bool:
         """Whether a method learns from comparisons."""
         return any(method.offline for method in self.methods)
@@ -155,6 +160,6 @@ def check_begun(one: Planned, made_of: dict[str, str], files: Files) -> bool:
         raise InputError(f"it was trained otherwise: {'; '.join(map(str, changed))}", where=one.name, fix=fix)
     held = json.loads(note.read_text(encoding="utf-8")) if note.exists() else made_of
     if others := [key for key, digest in made_of.items() if held.get(key) != digest]:
-        what = f"it was trained from another {' and '.join(others)} of the same name"
+        what = f"what it was trained from is not what it was: {others[0]}"
         raise InputError(what, where=one.name, fix=fix)
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ def picture(found: Frontier, kind: str) -> bytes:
     """The bytes of a png, pdf or svg file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     sides = [name for name in TITLES if name in found.start.figures]
     figure = Figure(figsize=(1.0 + 6.0 * len(sides), 5.6), dpi=120, layout="constrained")
@@ -35,6 +35,12 @@ def picture(found: Frontier, kind: str) -> bytes:
     for panel, side in zip(panels[0], sides, strict=True):
         _panel(panel, found, side)
     handles, names = panels[0][-1].get_legend_handles_labels()
+    if any(line.fit is not None for line in found.lines):
+        handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1.1))
+        names.append("fitted curve of gold")
+    if any(line.knee is not None and line.knee.sure for line in found.lines):
+        handles.append(Line2D([], [], color=GREY, linestyle="", marker="o", markersize=11, markerfacecolor="none"))
+        names.append("knee: beyond it gold falls while the proxy rises")
     figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False, fontsize=9)
     figure.suptitle(f"{found.prompts:,} prompts, {100 * found.level:g} % intervals", fontsize=10)
     figure.draw_without_rendering()
@@ -52,7 +58,16 @@ def _panel(panel: Any, found: Frontier, side: str) -> None:
     for number, line in enumerate(found.lines):
         _line(panel, found, line, number, side)
     panel.errorbar(
-        0.0, start.mean, yerr=_sides(start), fmt="*", color=GREY, markersize=11, capsize=2, label="the model", zorder=5
+        0.0,
+        start.mean,
+        yerr=_sides(start),
+        fmt="*",
+        color=GREY,
+        markersize=11,
+        capsize=2,
+        label="the model",
+        zorder=5,
+        clip_on=False,
     )
     panel.set_xlim(left=0.0)
     panel.margins(y=0.12)
@@ -85,6 +100,9 @@ def _line(panel: Any, found: Frontier, line: Line, number: int, side: str) -> No
     if not points:
         return
     colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+    # Of a beta without bound a method has the model itself.
+    first = [(0.0, found.start.figures[side].mean), (_kl(points[0]).mean, points[0].figures[side].mean)]
+    panel.plot(*zip(*first, strict=True), color=colour, linewidth=1.0, alpha=0.6)
     x, y = [_kl(one).mean for one in points], [one.figures[side].mean for one in points]
     bars = {
         "xerr": np.array([_sides(_kl(one))[:, 0] for one in points]).T,
@@ -97,7 +115,7 @@ def _line(panel: Any, found: Frontier, line: Line, number: int, side: str) -> No
     if side == "gold" and line.fit is not None:
         curve = np.linspace(math.sqrt(max(x)) / DOTS, math.sqrt(max(x)), DOTS) ** 2
         gain = found.start.figures["gold"].mean + line.fit.curve.gain(curve)
-        panel.plot(curve, gain, linestyle="--", color=colour, linewidth=1.0, alpha=0.7)
+        panel.plot(curve, gain, linestyle="--", color=colour, linewidth=1.1, alpha=0.8)
     if line.knee is not None and line.knee.sure:
         place = next(one for one in [found.start, *points] if one.name == line.knee_names[0])
         panel.plot(
@@ -108,6 +126,9 @@ def _line(panel: Any, found: Frontier, line: Line, number: int, side: str) -> No
 
 def _label(panel: Any, found: Frontier, side: str) -> None:
     """The beta or n of each point, and the word for each knee, where they cover neither points nor one another."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.5, foreground="white")]
     to_pixels = panel.transData.transform
     texts, anchors, colours = list[str](), list[tuple[float, float]](), list[str]()
     for number, line in enumerate(found.lines):
@@ -116,12 +137,20 @@ def _label(panel: Any, found: Frontier, side: str) -> None:
             texts.append(f"{one.value:g}{' knee' if bend else ''}")
             anchors.append(tuple(to_pixels((_kl(one).mean, one.figures[side].mean))))
             colours.append(COLOURS[number % len(COLOURS)])
+    ways = [[to_pixels((_kl(one).mean, one.figures[side].mean)) for one in _whole(found, line)] for line in found.lines]
     area = panel.get_window_extent()
     within = Box(area.x0, area.y0, area.x1, area.y1)
     scale = panel.figure.dpi / 100.0
-    for text, colour, (x, y) in zip(texts, colours, placed(texts, anchors, within, scale), strict=True):
+    for text, colour, (x, y) in zip(texts, colours, placed(texts, anchors, ways, within, scale), strict=True):
         place = panel.transData.inverted().transform((x, y))
-        panel.annotate(text, place, color=colour, fontsize=8, ha="left", va="bottom", annotation_clip=False)
+        panel.annotate(
+            text, place, color=colour, fontsize=8, ha="left", va="bottom", annotation_clip=False, path_effects=halo
+        )
+
+
+def _whole(found: Frontier, line: Line) -> list[Point]:
+    """What a line goes through: the model, then the method's points."""
+    return [found.start, *found.of(line.method)]
 
 
 def _kl(one: Point) -> Estimate:
@@ -134,8 +163,3 @@ def _sides(one: Estimate) -> Any:
     low, high = one.interval
     known = math.isfinite(low) and math.isfinite(high)
     return np.array([[max(0.0, one.mean - low)], [max(0.0, high - one.mean)]]) if known else np.zeros((2, 1))
-
-
-def colours_of(lines: Sequence[Line]) -> dict[str, str]:
-    """The colour of each method, for who draws beside this."""
-    return {line.method: COLOURS[number % len(COLOURS)] for number, line in enumerate(lines)}

@@ -83,22 +83,19 @@ class _Frontier:
         self.model = digest_of_model(self.config.model.model)
         self.reward = digest_of_sources(self.config.reward_sources)
         self.held_out = {group.id: group for group in groups_of(str(self.files.held_out))}
+        begun = {one.name: check_begun(one, self._made_from(one), self.files) for one in self.plan.trained}
         start = self._answered(START, self.files.held_out, self._own_answers(self.files.held_out, self.plan.pool))
         if self.plan.makes_comparisons and self.config.plan.comparisons is None:
             self._compare()
-        begun = {one.name: self._begun(one) for one in self.plan.points if one.config is not None}
         trained, failed = dict[str, Answered](), dict[str, str]()
-        for number, one in enumerate(self.plan.points, 1):
-            if one.config is None:
-                continue
-            say(f"point {number} of {len(self.plan.points)}: {one.name}")
+        for number, one in enumerate(self.plan.trained, 1):
+            say(f"run {number} of {len(self.plan.trained)}: {one.name}")
             try:
                 trained[one.name] = self._policy(one, begun[one.name])
             except Stopped:
                 raise
             except Exception as error:  # one failing run does not lose the others
                 failed[one.name] = self._said(error)
-            gc.collect()  # a network is freed before the next one is loaded
         return self._result(Policies(start, trained, failed))
 
     def _result(self, policies: Policies) -> Frontier:
@@ -122,9 +119,7 @@ class _Frontier:
     def _compare(self) -> None:
         """comparisons.jsonl, unless it is there, of the same model, reward, prompts and options."""
         options = self.config.plan
-        seed = self.figures.seed if options.draw_ranks else None
         drawing = self._own_answers(self.files.prompts, options.comparison_samples)
-        of = {"answers": drawing.of, "reward": self.reward, "seed": seed}
         note = self.files.root / "comparisons.json"
         if not self.files.comparisons.exists():
             note.unlink(missing_ok=True)
@@ -134,19 +129,27 @@ class _Frontier:
             say(f"comparisons: {options.comparison_samples} answers of the model to each of {len(prompts):,} prompts")
             answers = drawing.make()
             found = self._scores("comparisons", self.config.reward_sources, prompts, answers)
-            return write_comparisons(prompts, answers, found["score"], self.files, seed=seed)
+            return write_comparisons(prompts, answers, found["score"], self.files, seed=self._of_ranks())
 
-        kept.kept(note, of, make)
+        kept.kept(note, self._of_comparisons(), make)
 
-    def _begun(self, one: Planned) -> bool:
-        return check_begun(one, self._made_from(one), self.files)
+    def _of_ranks(self) -> int | None:
+        """The seed that draws the orders of comparisons; None: they are by score."""
+        return self.figures.seed if self.config.plan.draw_ranks else None
+
+    def _of_comparisons(self) -> Json:
+        drawing = self._own_answers(self.files.prompts, self.config.plan.comparison_samples)
+        return {"answers": drawing.of, "reward": self.reward, "seed": self._of_ranks()}
 
     def _made_from(self, one: Planned) -> dict[str, str]:
-        """What a run learns from."""
-        if one.method.offline:
-            data = self.config.plan.comparisons or str(self.files.comparisons)
-            return {"model": self.model, "comparisons": digest_of_data(data)}
-        return {"model": self.model, "reward": self.reward, "prompts": digest_of_data(str(self.files.prompts))}
+        """What a run learns from; of comparisons that are made here, what these are made from."""
+        prompts = digest_of_data(str(self.files.prompts))
+        if not one.method.offline:
+            return {"model": self.model, "reward": self.reward, "prompts": prompts}
+        if self.config.plan.comparisons is not None:
+            return {"model": self.model, "comparisons": digest_of_data(self.config.plan.comparisons)}
+        whole = {"comparisons": kept.digest_of(self._of_comparisons())}
+        return {"model": self.model, "reward": self.reward, "prompts": prompts, **whole}
 
     def _policy(self, one: Planned, begun: bool) -> Answered:
         """Trained, unless it is, and measured, unless it is."""
@@ -157,7 +160,7 @@ class _Frontier:
             kept.write(self.files.kept("runs", one.name), self._made_from(one))
             own = one.config.run.model_copy(update={"resume": begun})
             execute(one.method.command, one.config.model_copy(update={"run": own}), {})
-            gc.collect()
+            gc.collect()  # its networks are freed before others are loaded
         return self._answered(one.name, self.files.held_out, self._policy_answers(one))
 
     def _own_answers(self, prompts: Path, count: int) -> _Answers:

@@ -39,6 +39,7 @@ def scores(
             part = slice(start, start + AT_ONCE)
             groups = [answered(*pair) for pair in zip(asked[part], drawn.text[part], strict=True)]
             found += rewards.of(groups).total.reshape(len(groups), -1).tolist()
-            progress.advance(len(found), None, None, len(groups), 0)
+            read = sum(map(sum, drawn.tokens[part]))
+            progress.advance(len(found), None, None, len(groups), read)
         progress.log()
     return {"score": found}

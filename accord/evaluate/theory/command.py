@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
 
 from accord.errors import InputError, IntegrityError
 from accord.evaluate.inputs import check_outputs
@@ -44,12 +47,23 @@ def chosen(only: Sequence[str], worlds: Sequence[World], *, full: bool) -> list[
 
 def _run(tasks: Sequence[Task]) -> list[Found]:
     rows: list[Found] = []
-    with Progress("theory", len(tasks), unit="method") as progress:
+    with Progress("theory", len(tasks), unit="method") as progress, one_thread():
         for number, task in enumerate(tasks, 1):
             progress.note(task.name)
             rows += timed(task)
             progress.advance(number, None, None, 1, 0, shown=task.name)
     return rows
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums over tens of completions are slower on several threads than on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _write(found: Theory, output: PicturedOutput) -> None:

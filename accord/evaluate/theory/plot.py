@@ -16,10 +16,11 @@ from accord.maths.optimum import frontier, optimum
 from accord.training.curves import BLUE, GREY, ORANGE
 
 SHOWN = ("sigmoid", "cdpo", "hinge", "ipo", "sppo_hard", "simpo", "kto", "apo_down")
+# Methods named in the frontier, and where their name stands beside the point, in points of type.
 LABELLED = {
-    "sigmoid": "sigmoid (DPO)", "exponential": "exponential", "ipo": "ipo", "sppo_hard": "sppo_hard", "simpo": "simpo",
-    "sigmoid_norm": "sigmoid_norm", "robust": "robust", "apo_down": "apo_down", "sft": "sft", "orpo": "orpo",
-    "discopop": "discopop", "hinge": "hinge", "npo": "npo",
+    "sigmoid": (8, -10), "ipo": (8, -6), "sppo_hard": (8, -6), "simpo": (8, -4), "sigmoid_norm": (-78, 4),
+    "robust": (8, -10), "apo_down": (8, -4), "sft": (8, -6), "discopop": (8, -4), "npo": (8, -6), "kto": (8, -6),
+    "grpo as published": (8, -8), "best of 16": (8, -8), "best of 64": (8, -8),
 }  # fmt: skip
 # Okabe and Ito's, a colour and a shape for each kind.
 KINDS = {
@@ -64,8 +65,10 @@ def _draw_policies(figure: Any, found: Theory) -> None:
     """Small multiples: of the first world's first prompt, the chance of every completion, the best to the left."""
     world = found.worlds[0]
     rows = {row.method: row for row in found.found if row.world == world.name and row.policy is not None}
-    panels = figure.subplots(2, 4, sharex=True, sharey=True)
-    figure.suptitle(f"Chance of each completion of one prompt, by reward: the reference, pi* (beta {BETA:g}), the end")
+    panels = figure.subplots(2, 4, sharex=True, sharey="row")
+    figure.suptitle(
+        f"Completions of one prompt, the best to the left: pi_ref, pi* at beta {BETA:g}, and where losses end"
+    )
     order = world.reward[0].argsort(descending=True)
     best = optimum(world.reference, world.reward, beta=BETA)[0][order].exp()
     place = torch.arange(len(order)).tolist()
@@ -96,15 +99,9 @@ def _draw_frontier(panel: Any, world: World, rows: Sequence[Found]) -> None:
                 *zip(*points, strict=True), shape, color=colour, markersize=6, alpha=0.8, label=kind, linestyle=""
             )
     for row in rows:
-        if row.method in LABELLED and row.kl is not None and row.reward is not None:
-            panel.annotate(
-                LABELLED[row.method],
-                (row.kl, row.reward),
-                (5, -10),
-                textcoords="offset points",
-                fontsize=8,
-                color="0.25",
-            )
+        if (beside := LABELLED.get(row.method)) and row.kl is not None and row.reward is not None:
+            at = (row.kl, row.reward)
+            panel.annotate(row.method, at, beside, textcoords="offset points", fontsize=8, color="0.25")
     panel.axhline(0, color=GREY, linewidth=0.8)
     panel.set_xlabel("KL(pi || pi_ref), nats")
     panel.set_ylabel("expected reward")

@@ -82,7 +82,7 @@ def _train(
             m.lerp_(slope, 0.1)
             v.lerp_(slope.square(), 0.05)
             with torch.no_grad():  # Adam, Eq. 22, written out: torch's would load its compiler for these few steps
-                one -= RATE * (m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8)
+                one.sub_(RATE * (m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8))
 
 
 def _loss(network: LlamaForCausalLM, head: Tensor, world: World, chance: Tensor, generator: torch.Generator) -> Tensor:

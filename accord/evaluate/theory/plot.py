@@ -19,7 +19,7 @@ SHOWN = ("sigmoid", "cdpo", "hinge", "ipo", "sppo_hard", "simpo", "kto", "apo_do
 # Methods named in the frontier, and where their name stands beside the point, in points of type.
 LABELLED = {
     "sigmoid": (8, -10), "ipo": (8, -6), "sppo_hard": (8, -6), "simpo": (8, -4), "sigmoid_norm": (-78, 4),
-    "robust": (8, -10), "apo_down": (8, -4), "sft": (8, -6), "discopop": (8, -4), "npo": (8, -6), "kto": (8, -6),
+    "robust": (-36, 3), "apo_down": (8, -4), "sft": (8, -6), "discopop": (8, -4), "npo": (8, -6), "kto": (-22, -5),
     "grpo as published": (8, -8), "best of 16": (8, -8), "best of 64": (8, -8),
 }  # fmt: skip
 # Okabe and Ito's, a colour and a shape for each kind.

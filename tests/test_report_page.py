@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accord.errors import StorageError
@@ -223,6 +223,8 @@ def test_round_values_stand_at_an_axis() -> None:
 
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=20), st.booleans())
+@example([5e-324], True)
+@example([3e-11], False)
 def test_an_axis_holds_all_of_its_values(values: list[float], from_zero: bool) -> None:
     axis = scale(values, 10, 200, from_zero=from_zero)
     assert all(10 - 1e-6 <= axis.place(value) <= 200 + 1e-6 for value in values)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 STEPS = (1, 2, 2.5, 5, 10)
 NEARLY = 0.9  # a rounder step may give one value more than asked for
+NOTHING = 1e-11  # values that lie no farther apart are one: numbers beside an axis are rounded to 12 places
 ROOM = 0.04  # of the axis, left empty at an end that is not zero
 
 
@@ -36,8 +37,9 @@ def scale(values: Iterable[float], start: float, end: float, *, from_zero: bool 
         return Scale(low / spread, high * spread, start, end, log=True)
     if from_zero:
         low, high = min(0.0, low), max(0.0, high)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        low, high = (low - (half := 0.1 * abs(low) or 1.0), high + half)
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), NOTHING):
+        half = 0.1 * abs(low) if abs(low) > 10 * NOTHING else 1.0
+        low, high = low - half, high + half
     room = ROOM * (high - low)
     keep_low, keep_high = from_zero and low == 0, from_zero and high == 0
     return Scale(low - room * (not keep_low), high + room * (not keep_high), start, end)

@@ -71,9 +71,7 @@ def _nats(one: Figures) -> float:
 def _point(one: Figures, place: int, figure: str) -> Line:
     found: Estimate = getattr(one, figure)
     low, high = found.interval
-    return Line(
-        one.model, [_nats(one)], [found.mean], low=[low], high=[high], marks=True, labels=[one.model], colour=place
-    )
+    return Line(one.model, [_nats(one)], [found.mean], low=[low], high=[high], marks=True, colour=place)
 
 
 def _best_of(outcome: Outcome, figure: str) -> Line:

@@ -32,16 +32,17 @@ class Sizes(NamedTuple):
 
 FULL = Sizes()
 
-# Seconds of each part at FULL, on one core of a quiet machine: what the time that is left is told by.
+# Seconds of each part at FULL, on one of two cores with AVX2 of a virtual machine that others used little: what the
+# time that is left is told by.
 SECONDS = {
     "world": 1.0,
     "init": 1.0,
-    "pretrain": 43.0,
-    "sft": 10.0,
-    "compare": 15.0,
-    "reward": 20.0,
-    "dpo": 20.0,
+    "pretrain": 73.0,
+    "sft": 17.0,
+    "compare": 14.0,
+    "reward": 25.0,
+    "dpo": 28.0,
     "ppo": 40.0,
-    "best_of_n": 30.0,
-    "measure": 20.0,
+    "best_of_n": 32.0,
+    "measure": 9.0,
 }

@@ -13,7 +13,7 @@ from stage_runs import lines, words, write_lines
 
 import accord
 from accord.cli import main
-from accord.errors import InputError
+from accord.errors import InputError, Stopped
 from accord.evaluate.frontier import run as command
 from accord.evaluate.frontier.methods import methods_of
 from accord.evaluate.frontier.result import Frontier, read
@@ -152,6 +152,18 @@ def test_only_what_a_change_touches_is_made_again(
     assert frontier(home) == 0
     assert made == ["gold: model", *(f"gold: {one['name']}" for one in whole["points"][:4])]
     assert {path: path.stat().st_mtime_ns for path in (home / "out" / "answers").iterdir()} == before
+
+
+def test_who_stops_it_is_told_how_it_goes_on(
+    home: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stops(name: str, config: Any, given: Any) -> None:
+        raise Stopped(15, "stopped by SIGTERM after step 1", where="runs/x", fix="--resume goes on from there")
+
+    monkeypatch.setattr(command, "execute", stops)
+    assert frontier(home, betas="0.5") == 143
+    said = "error[143] runs/x: stopped by SIGTERM after step 1: the same command goes on from there"
+    assert said in capsys.readouterr().err
 
 
 def test_another_setting_of_a_run_is_refused(

@@ -92,8 +92,9 @@ class _Frontier:
             say(f"run {number} of {len(self.plan.trained)}: {one.name}")
             try:
                 trained[one.name] = self._policy(one, begun[one.name])
-            except Stopped:
-                raise
+            except Stopped as stopped:
+                fix = "the same command goes on from there"
+                raise Stopped(stopped.signal, stopped.what, where=stopped.where, fix=fix) from stopped
             except Exception as error:  # one failing run does not lose the others
                 failed[one.name] = self._said(error)
         return self._result(Policies(start, trained, failed))

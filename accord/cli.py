@@ -20,7 +20,8 @@ from rich.markup import escape
 
 from accord import __version__
 from accord.errors import AccordError, InputError, Terminated, exit_code, ran_out_of_memory
-from accord.stages.commands import COMMANDS, Command, execute
+from accord.stages.command import Command
+from accord.stages.commands import COMMANDS, execute
 from accord.stages.leaves import Leaf, leaves
 from accord.stages.resolve import load, nearest, unknown
 from accord.stages.translate import OF_TRAINING, is_flag, is_trl

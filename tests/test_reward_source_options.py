@@ -12,7 +12,8 @@ from reward_service_double import Reply, service
 from accord.cli import _options
 from accord.errors import InputError
 from accord.records import Completion, Group
-from accord.stages.commands import Command, _is_object
+from accord.stages.command import Command
+from accord.stages.commands import _is_object
 from accord.stages.leaves import leaves
 from accord.stages.options import Config, Conflict
 from accord.stages.resolve import dump, load

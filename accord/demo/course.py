@@ -210,8 +210,7 @@ class Demo:
         with self.chapters.chapter(
             "ppo",
             "The other way: the model answers, the reward model scores, and what scores better than expected is made "
-            "more "
-            f"probable; {sizes.ppo_rounds} rounds of {sizes.ppo_samples} answers.",
+            f"more probable; {sizes.ppo_rounds} rounds of {sizes.ppo_samples} answers.",
         ):
             commands.ppo(
                 model=self.folder / "tuned",
@@ -236,8 +235,7 @@ class Demo:
         with self.chapters.chapter(
             "best_of_n",
             f"The simplest way: the model itself answers {sizes.evaluated} new questions {sizes.best_of} times each, "
-            f"and "
-            "the answer that the reward model likes best is taken.",
+            "and the answer that the reward model likes best is taken.",
         ):
             made = commands.sample(
                 model=self.folder / "tuned",

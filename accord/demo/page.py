@@ -93,8 +93,7 @@ def _models(outcome: Outcome) -> Section:
     note = "; ".join(f"{name}: {meaning}" for name, meaning in table.LEGEND.items())
     intro = (
         f"Every model answered the same {len(outcome.measured.answered):,} questions, which nothing was trained on. "
-        f"Below a "
-        "figure stands its 95 % interval: with other questions it would mostly lie within."
+        "Below a figure stands its 95 % interval: with other questions it would mostly lie within."
     )
     rates = outcome.measured.compared["win_rates"]["matrix"]
     wins = matrix([one.model for one in models], rates)._replace(
@@ -130,23 +129,19 @@ def _said(outcome: Outcome) -> Section:
 def _frontier(outcome: Outcome) -> Section:
     bought = outcome.bought
     intro = (
-        "A model that is pushed towards what people like moves away from what it was. The distance is the KL, in nats "
-        "an "
-        "answer: 0 is no change. For each distance there is a most that can be gained, the frontier; nothing lies "
-        "above it."
+        "A model that is pushed towards what people like moves away from what it was. The distance is the KL, in "
+        "nats an answer: 0 is no change. For each distance there is a most that can be gained, the frontier; "
+        "nothing lies above it."
     )
     last = bought.frontier[-1] if bought.frontier else None
     where = f" It ends at {last.kl:.1f} nats, where {last.effective:.0f} answers still carry it." if last else ""
     note = (
-        f"The frontier is computed from {bought.samples:,} answers of the SFT model with their exact worths, weighted "
-        f"by "
-        f"exp(worth / beta) for every beta.{where} Beyond that too few samples would carry the weight, and nothing is "
-        f"drawn. It "
-        "takes one beta for all questions, which can only make it too high; question by question, as far as that can "
-        "be "
-        "believed, it is the other dashed line. Best of n: the reward model, or the truth itself, chooses among n "
-        "answers; its KL is at "
-        "most ln n - (n - 1) / n, and the numbers beside the line are n. Bars are 95 % intervals over questions."
+        f"The frontier is computed from {bought.samples:,} answers of the SFT model with their exact worths, "
+        f"weighted by exp(worth / beta) for every beta.{where} Beyond that too few samples would carry the weight, "
+        "and nothing is drawn. It takes one beta for all questions, which can only make it too high; question by "
+        "question, as far as that can be believed, it is the other dashed line. Best of n: the reward model, or the "
+        "truth itself, chooses among n answers; its KL is at most ln n - (n - 1) / n, and the numbers beside the "
+        "line are n. Bars are 95 % intervals over questions."
     )
     return Section(
         "frontier", "What a nat of KL buys", intro, [Charts("Worth against KL", charts.against_kl(outcome), note)]
@@ -160,11 +155,9 @@ def _world(outcome: Outcome) -> Section:
     rows = [[text, f"{worth(text, weights):z.2f}"] for text in texts]
     told = (
         "The world has films, books, restaurants, hotels and albums, and people who ask about them. Each word has a "
-        "value: "
-        "'great' 2, 'nice' 1, 'bad' -1; 'truly' makes more of it, 'not' turns it round and halves it. A sentence has "
-        "the "
-        "value of its words, a review the mean of its sentences, scaled to -1 to 1. What is no sentence of the grammar "
-        "counts as -1, so that shouting friendly words does not pay."
+        "value: 'great' 2, 'nice' 1, 'bad' -1; 'truly' makes more of it, 'not' turns it round and halves it. A "
+        "sentence has the value of its words, a review the mean of its sentences, scaled to -1 to 1. What is no "
+        "sentence of the grammar counts as -1, so that shouting friendly words does not pay."
     )
     if weights.politeness:
         told += " Polite sentences before and after the review count 1, rude ones -1."
@@ -194,11 +187,9 @@ def _people(outcome: Outcome) -> Section:
     answers, left_out = outcome.judged.answers
     lost = f" {left_out} answers were cut or empty, and shown to nobody." if left_out else ""
     intro = (
-        f"{answers:,} answers of the SFT model were ranked, those to one question together, each by two of these. They "
-        f"mostly put "
-        "first what is worth more, err as Bradley and Terry have it, and put what they see first a little too high: "
-        "the order was drawn anew "
-        f"for everyone.{lost}"
+        f"{answers:,} answers of the SFT model were ranked, those to one question together, each by two of these. "
+        "They mostly put first what is worth more, err as Bradley and Terry have it, and put what they see first a "
+        f"little too high: the order was drawn anew for everyone.{lost}"
     )
     note = Prose("\n\n".join(table.lines(outcome)))
     return Section("people", "The annotators", intro, [Grid("Who they are", columns, rows, "", (1, 2, 3)), note])
@@ -214,8 +205,8 @@ def _reward(outcome: Outcome, runs: list[Ran]) -> Section:
     ]
     intro = (
         "The reward model is a copy of the SFT model that gives an answer a number instead of writing one. It was "
-        "trained on "
-        "the rankings alone. PPO and best of n see the world through its eyes, so what it gets wrong, they learn."
+        "trained on the rankings alone. PPO and best of n see the world through its eyes, so what it gets wrong, "
+        "they learn."
     )
     more = run_reports.reward_section([ran for ran in runs if ran.name == "reward"])
     folded = [Folded("More about it, by accord report", more.parts)] if more else []

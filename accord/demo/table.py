@@ -83,8 +83,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     shown = judged.agreement["shown_first"]
     yield (
         f"Two annotators agree on {100 * verdicts['same']['value']:.1f} % of pairs. What was shown before the other "
-        f"wins "
-        f"{100 * shown['share']:.1f} %."
+        f"wins {100 * shown['share']:.1f} %."
     )
 
 
@@ -112,8 +111,7 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
     measured = outcome.measured
     console.print(
         f"\n[bold]What it has come to[/bold], on {len(measured.answered):,} questions that nothing was trained on. The "
-        f"worth "
-        f"of a text is {WORLDS[outcome.world].in_words()}.\nIn brackets: 95 % intervals over the questions.",
+        f"worth of a text is {WORLDS[outcome.world].in_words()}.\nIn brackets: 95 % intervals over the questions.",
         highlight=False,
     )
     console.print(_figures(measured.models))

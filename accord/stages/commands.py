@@ -4,10 +4,11 @@ import importlib
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from accord.errors import InputError
 from accord.stages import loss_names, rl_names
+from accord.stages.command import Command
 from accord.stages.config import (
     CacheConfig,
     ChatConfig,
@@ -17,12 +18,10 @@ from accord.stages.config import (
     DemoConfig,
     DpoConfig,
     InitConfig,
-    LeaderboardConfig,
     LogprobsConfig,
     LossesConfig,
     MergeConfig,
     PretrainConfig,
-    RewardBenchConfig,
     RewardConfig,
     RlConfig,
     RunsConfig,
@@ -33,18 +32,7 @@ from accord.stages.config import (
     TrainingConfig,
     VerifyConfig,
 )
-from accord.stages.evaluation_configs import (
-    AgreementConfig,
-    CompareConfig,
-    FrontierConfig,
-    HarnessConfig,
-    PerplexityConfig,
-    ReportConfig,
-    SafetyConfig,
-    ScalingConfig,
-    TheoryConfig,
-    WinrateConfig,
-)
+from accord.stages.evaluation_commands import EVALUATION
 from accord.stages.leaves import leaves
 from accord.stages.online_config import OnlineDpoConfig
 from accord.stages.options import Config
@@ -55,22 +43,6 @@ OBJECTS = (
     "model", "data", "eval_data", "reference", "mix", "ptx", "demonstrations", "reward", "judge", "runs", "tokenizer",
     "callback",
 )  # fmt: skip
-
-
-class Command(NamedTuple):
-    """A row of COMMANDS. `module` has `run(config, given) -> result`, and is imported only when it runs.
-
-    word: the options that words without an option before them stand for, in order. hidden: not among the commands of
-    the overview.
-    """
-
-    config: type[Config]
-    module: str
-    panel: str
-    help: str
-    example: str
-    word: str = ""
-    hidden: bool = False
 
 
 def _loss_command(name: str) -> Command:
@@ -194,98 +166,7 @@ COMMANDS: dict[str, Command] = {
         "Write the score that a reward model or classifier gives to every completion in a file.",
         "accord score --model reward --data answers.jsonl --output scores.jsonl",
     ),
-    "reward-bench": Command(
-        RewardBenchConfig,
-        "accord.evaluate.reward_bench",
-        "Beside them",
-        "See how often a reward model prefers the better answer, by RewardBench's rules.",
-        "accord reward-bench --model reward --data reward_bench.jsonl",
-    ),
-    "leaderboard": Command(
-        LeaderboardConfig,
-        "accord.evaluate.leaderboard",
-        "Beside them",
-        "See which models are strongest, from comparisons or rankings of what they wrote, and how sure that is.",
-        "accord leaderboard comparisons.jsonl --anchor base --plot strengths.png",
-        word="data",
-    ),
-    "winrate": Command(
-        WinrateConfig,
-        "accord.evaluate.winrate",
-        "Beside them",
-        "See how often a model beats another one, how sure that is, and whether it is only longer.",
-        "accord winrate annotations.json --against base --plot winrates.png",
-        word="data",
-    ),
-    "compare": Command(
-        CompareConfig,
-        "accord.evaluate.compare",
-        "Beside them",
-        "Hold a few models against each other on the same prompts: judged, measured, classified, and side by side.",
-        "accord compare base,tuned,aligned --prompts prompts.jsonl --judge reward --plot compared.png",
-        word="model",
-    ),
-    "agreement": Command(
-        AgreementConfig,
-        "accord.evaluate.agreement",
-        "Beside them",
-        "See how far people, or people and models, say the same of the same answers, and how much of it is no chance.",
-        "accord agreement judgements.jsonl --models gpt-4 --plot agreement.png",
-        word="data",
-    ),
-    "safety": Command(
-        SafetyConfig,
-        "accord.evaluate.safety",
-        "Beside them",
-        "See how toxic, truthful or fit for a customer models' answers are: flags of people, classifiers, scores.",
-        "accord safety flagged.jsonl --against base --plot safety.png",
-        word="data",
-    ),
-    "perplexity": Command(
-        PerplexityConfig,
-        "accord.evaluate.perplexity",
-        "Beside them",
-        "See how well models predict a text, per token, byte and character, and which of them does it better.",
-        "accord perplexity text.txt --model base,tuned",
-        word="data",
-    ),
-    "scaling": Command(
-        ScalingConfig,
-        "accord.evaluate.scaling",
-        "Beside them",
-        "Fit a power law of loss against parameters, data or compute to your own runs, and see what it foretells.",
-        "accord scaling runs --at 1e9 --plot law.png",
-        word="runs",
-    ),
-    "harness": Command(
-        HarnessConfig,
-        "accord.evaluate.harness",
-        "Beside them",
-        "Run tasks of lm-evaluation-harness, by its own library, on a model or adapter.",
-        "accord harness --model aligned --tasks truthfulqa_mc2,mmlu",
-    ),
-    "frontier": Command(
-        FrontierConfig,
-        "accord.evaluate.frontier.run",
-        "Beside them",
-        "See what reward each method buys at what distance from the model, and where the score that was meant falls.",
-        "accord frontier --model tuned --reward reward --gold gold --data prompts.jsonl --output_dir frontier",
-    ),
-    "report": Command(
-        ReportConfig,
-        "accord.evaluate.report.command",
-        "Beside them",
-        "Show runs, and what other commands found, as one page: an HTML file that needs nothing else.",
-        "accord report runs/tuned runs/aligned --output report.html",
-        word="run",
-    ),
-    "theory": Command(
-        TheoryConfig,
-        "accord.evaluate.theory.command",
-        "Beside them",
-        "Run every method in a world whose exact optimum is known, and see that each ends where theory says.",
-        "accord theory --plot theory.png",
-    ),
+    **EVALUATION,
     "losses": Command(
         LossesConfig,
         "accord.stages.list_losses",

@@ -1,0 +1,111 @@
+"""The commands that compare and examine models: a part of COMMANDS."""
+
+from accord.stages.command import Command
+from accord.stages.config import LeaderboardConfig, RewardBenchConfig
+from accord.stages.evaluation_configs import (
+    AgreementConfig,
+    CompareConfig,
+    FrontierConfig,
+    HarnessConfig,
+    PerplexityConfig,
+    ReportConfig,
+    SafetyConfig,
+    ScalingConfig,
+    TheoryConfig,
+    WinrateConfig,
+)
+
+EVALUATION: dict[str, Command] = {
+    "reward-bench": Command(
+        RewardBenchConfig,
+        "accord.evaluate.reward_bench",
+        "Beside them",
+        "See how often a reward model prefers the better answer, by RewardBench's rules.",
+        "accord reward-bench --model reward --data reward_bench.jsonl",
+    ),
+    "leaderboard": Command(
+        LeaderboardConfig,
+        "accord.evaluate.leaderboard",
+        "Beside them",
+        "See which models are strongest, from comparisons or rankings of what they wrote, and how sure that is.",
+        "accord leaderboard comparisons.jsonl --anchor base --plot strengths.png",
+        word="data",
+    ),
+    "winrate": Command(
+        WinrateConfig,
+        "accord.evaluate.winrate",
+        "Beside them",
+        "See how often a model beats another one, how sure that is, and whether it is only longer.",
+        "accord winrate annotations.json --against base --plot winrates.png",
+        word="data",
+    ),
+    "compare": Command(
+        CompareConfig,
+        "accord.evaluate.compare",
+        "Beside them",
+        "Hold a few models against each other on the same prompts: judged, measured, classified, and side by side.",
+        "accord compare base,tuned,aligned --prompts prompts.jsonl --judge reward --plot compared.png",
+        word="model",
+    ),
+    "agreement": Command(
+        AgreementConfig,
+        "accord.evaluate.agreement",
+        "Beside them",
+        "See how far people, or people and models, say the same of the same answers, and how much of it is no chance.",
+        "accord agreement judgements.jsonl --models gpt-4 --plot agreement.png",
+        word="data",
+    ),
+    "safety": Command(
+        SafetyConfig,
+        "accord.evaluate.safety",
+        "Beside them",
+        "See how toxic, truthful or fit for a customer models' answers are: flags of people, classifiers, scores.",
+        "accord safety flagged.jsonl --against base --plot safety.png",
+        word="data",
+    ),
+    "perplexity": Command(
+        PerplexityConfig,
+        "accord.evaluate.perplexity",
+        "Beside them",
+        "See how well models predict a text, per token, byte and character, and which of them does it better.",
+        "accord perplexity text.txt --model base,tuned",
+        word="data",
+    ),
+    "scaling": Command(
+        ScalingConfig,
+        "accord.evaluate.scaling",
+        "Beside them",
+        "Fit a power law of loss against parameters, data or compute to your own runs, and see what it foretells.",
+        "accord scaling runs --at 1e9 --plot law.png",
+        word="runs",
+    ),
+    "harness": Command(
+        HarnessConfig,
+        "accord.evaluate.harness",
+        "Beside them",
+        "Run tasks of lm-evaluation-harness, by its own library, on a model or adapter.",
+        "accord harness --model aligned --tasks truthfulqa_mc2,mmlu",
+    ),
+    "frontier": Command(
+        FrontierConfig,
+        "accord.evaluate.frontier.run",
+        "Beside them",
+        "See what reward each method buys at what distance from the model, and where the score that was meant falls.",
+        "accord frontier --model tuned --reward reward --gold gold --data prompts.jsonl --output_dir frontier",
+    ),
+    "report": Command(
+        ReportConfig,
+        "accord.evaluate.report.command",
+        "Beside them",
+        "Show runs, and what other commands found, as one page: an HTML file that needs nothing else.",
+        "accord report runs/tuned runs/aligned --output report.html",
+        word="run",
+    ),
+    "theory": Command(
+        TheoryConfig,
+        "accord.evaluate.theory.command",
+        "Beside them",
+        "Run every method in a world whose exact optimum is known, and see that each ends where theory says.",
+        "accord theory --plot theory.png",
+    ),
+}

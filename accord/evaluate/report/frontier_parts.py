@@ -21,18 +21,19 @@ def frontier_parts(found: Json) -> Iterator[Part]:
         yield Charts(
             "Score against distance", charts, "Vertical bars: intervals over prompts. The model itself is at 0."
         )
+    beside = [name for name in names if name != found["kl"]]  # the estimate that is the distance has its column
     table = [
         [
             str(one.get("name")),
-            *(with_interval("", value) for value in _figures(one, names)),
+            *(with_interval("", value) for value in _figures(one, beside)),
             str(one.get("error") or ""),
         ]
         for one in (start, *points)
     ]
-    columns = ["policy", f"KL to the model, nats an answer ({found['kl']})", *names, "why there is nothing"]
+    columns = ["policy", f"KL to the model, nats an answer ({found['kl']})", *beside, "why there is nothing"]
     if not any(row[-1] for row in table):
         columns, table = columns[:-1], [row[:-1] for row in table]
-    yield Grid("every policy", columns, table, "Second line: intervals over prompts.", range(1, len(names) + 2))
+    yield Grid("every policy", columns, table, "Second line: intervals over prompts.", range(1, len(beside) + 2))
     yield from (Notice(note, "note") for note in words(found.get("notes")))
     yield from parts_of(found["methods"], "what the curves say")
 

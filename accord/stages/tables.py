@@ -93,18 +93,31 @@ def written(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], where: str | 
 def put(where: str | Path, text: str, *, with_folder: bool = False) -> None:
     """Writes a text aside and renames it, so that no file is there in part. StorageError where it cannot be written.
 
+    What is no file (a pipe, /dev/stdout) is written to as it is, and a link leads to the file that is replaced.
     with_folder: makes its folder, where that is not there.
     """
     path = Path(where)
-    aside = path.with_name(f".{path.name}.tmp")
     try:
         if with_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            _replace(path.resolve(), text)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise StorageError(what, where=str(where), fix="give a file that can be written to") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Nothing is left of what could not be written whole."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def visible(text: str) -> str:

@@ -188,7 +188,11 @@ assignment = Table(
     UniqueConstraint("item_id", "account_id", "kind"),
     Index("ix_assignment_account", "account_id", "project_id", "number"),
     Index("ix_assignment_project", "project_id", "status", "expires"),
-)
+    Index(
+        "ix_assignment_own", "account_id", "project_id", sqlite_where=text("status = 'open'"),
+        postgresql_where=text("status = 'open'"),
+    ),
+)  # fmt: skip
 
 # Revisions, append-only: the newest of an assignment is what the annotator says. answer: accord.collect.answers, JSON.
 judgement = Table(

@@ -173,6 +173,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("item_id", "account_id", "kind", name=op.f("uq_assignment_item_id_account_id_kind")),
     )
     op.create_index("ix_assignment_account", "assignment", ["account_id", "project_id", "number"], unique=False)
+    op.create_index(
+        "ix_assignment_own",
+        "assignment",
+        ["account_id", "project_id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'open'"),
+        postgresql_where=sa.text("status = 'open'"),
+    )
     op.create_index("ix_assignment_project", "assignment", ["project_id", "status", "expires"], unique=False)
     op.create_table(
         "output",

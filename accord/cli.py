@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from accord import __version__
 from accord.errors import AccordError, InputError, Terminated, exit_code, ran_out_of_memory
+from accord.stages.collect_commands import GROUPS
 from accord.stages.command import Command
 from accord.stages.commands import COMMANDS, execute
 from accord.stages.leaves import Leaf, leaves
@@ -139,13 +140,24 @@ def spelled(words: Sequence[str]) -> list[str]:
             raise unknown(word.removeprefix("--"), (option.removeprefix("--") for option in ROOT_OPTIONS), word)
     if start == len(words):
         return words
-    name = words[start]
+    name, end = words[start], start + 1
+    if name in GROUPS:
+        if end == len(words) or words[end] == "--help":
+            return [*words[:end], "--help"]
+        name, end = f"{name} {words[end]}", end + 1
     if name not in COMMANDS:
-        near = nearest(name, COMMANDS)
-        shown = ", ".join(name for name, row in COMMANDS.items() if not row.hidden)
-        fix = f"did you mean {near!r}?" if near else f"the commands are {shown}"
-        raise InputError(f"unknown command {name!r}", where="accord", fix=fix)
-    return [*words[: start + 1], *_options(words[start + 1 :], COMMANDS[name])]
+        raise _no_command(name)
+    return [*words[:end], *_options(words[end:], COMMANDS[name])]
+
+
+def _no_command(name: str) -> InputError:
+    """Names the nearest one, or all: those of its group, where it has one."""
+    group, _, own = name.rpartition(" ")
+    inside = {other.rpartition(" ")[2]: row for other, row in COMMANDS.items() if other.rpartition(" ")[0] == group}
+    near = nearest(own, [*inside, *(() if group else GROUPS)])
+    shown = ", ".join([*(other for other, row in inside.items() if not row.hidden), *(() if group else GROUPS)])
+    fix = f"did you mean {near!r}?" if near else f"the commands are {shown}"
+    return InputError(f"unknown command {own!r}", where=f"accord {group}".strip(), fix=fix)
 
 
 def _options(words: Sequence[str], command: Command) -> Iterator[str]:
@@ -224,13 +236,18 @@ def application() -> typer.Typer:
         invoke_without_command=True,
         callback=_root,
     )
+    inside = {name: typer.Typer(rich_markup_mode="rich", no_args_is_help=True) for name in GROUPS}
+    for name, group in inside.items():
+        app.add_typer(group, name=name, help=GROUPS[name], rich_help_panel="Beside them")
     for name, row in COMMANDS.items():
         text = f"{row.help}\n\n[bold]{escape(row.example)}[/bold]"
         how: dict[str, Any] = {"short_help": row.help, "rich_help_panel": row.panel, "hidden": row.hidden}
         required = {leaf.key for leaf in leaves(row.config).values() if leaf.required}
         places = [word.upper() if word in required else f"[{word.upper()}]" for word in row.word.split()]
         usage = " ".join((*places, "[OPTIONS]"))
-        app.command(name, help=text, epilog=_epilog(row), options_metavar=usage, **how)(_command(name))
+        group, _, own = name.rpartition(" ")
+        to = inside[group] if group else app
+        to.command(own, help=text, epilog=_epilog(row), options_metavar=usage, **how)(_command(name))
     return app
 
 

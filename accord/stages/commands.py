@@ -8,6 +8,7 @@ from typing import Any
 
 from accord.errors import InputError
 from accord.stages import loss_names, rl_names
+from accord.stages.collect_commands import COLLECT
 from accord.stages.command import Command
 from accord.stages.config import (
     CacheConfig,
@@ -220,6 +221,7 @@ COMMANDS: dict[str, Command] = {
         "See all stages in a small written world, and what is true of it: offline, in about four minutes.",
         "accord demo",
     ),
+    **COLLECT,
     **{name: _loss_command(name) for name in loss_names.COMMANDS},
 }
 

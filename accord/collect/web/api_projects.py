@@ -1,0 +1,124 @@
+"""The JSON API of owners: projects, groups in, judgements out, and how good they are."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from accord.collect.web.context import admin, viewer
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from accord.collect import projects
+from accord.collect.database import Database
+from accord.collect.refusals import Invalid, Refused, TooLarge
+from accord.collect.web import api_bodies as bodies
+from accord.collect.web.api import PREFIX, answer, database_of
+from accord.collect.web.api_bodies import Id, refusals
+from accord.collect.web.api_shown import project_json
+from accord.errors import InputError
+
+router = APIRouter(prefix=PREFIX, tags=["owners"])
+BLOCK = 256 * 1024  # bytes
+LINES = "application/x-ndjson"
+UPLOADED = {  # described by hand: the body is read as it comes, not held in memory
+    "requestBody": {
+        "required": True,
+        "description": "Groups, in any format that is read.",
+        "content": {kind: {"schema": {"type": "string"}} for kind in (LINES, "application/json", "text/csv")},
+    }
+}
+
+
+@router.post("/projects", status_code=201, response_model=bodies.ProjectBody, responses=refusals(401, 403, 409, 422))
+def create(request: Request, body: bodies.ProjectGiven) -> Response:
+    """A new project. 409: there is one of that name."""
+    who = admin(request)
+    with database_of(request).write() as connection:
+        id = projects.create(connection, body.name, body.settings, who.account.name, time.time())
+        made = projects.find(connection, id)
+    return answer(project_json(made, whole=True), 201)
+
+
+@router.put("/projects/{project}", response_model=bodies.ProjectBody, responses=refusals(401, 403, 404, 409, 422))
+def change(request: Request, project: Id, body: bodies.ProjectChange) -> Response:
+    """New settings. 409: they were changed since `version`, or the layout may no longer change."""
+    who = admin(request)
+    with database_of(request).write() as connection:
+        changed = projects.set_settings(
+            connection, project, body.settings, version=body.version, actor=who.account.name, now=time.time()
+        )
+    return answer(project_json(changed, whole=True))
+
+
+@router.post(
+    "/projects/{project}/groups", response_model=bodies.ImportedBody, responses=refusals(401, 403, 404, 413, 422),
+    openapi_extra=UPLOADED,
+)  # fmt: skip
+async def import_(
+    request: Request,
+    project: Id,
+    format: Annotated[Literal["jsonl", "json", "csv"], Query(description="Of the body.")] = "jsonl",
+    judgements: Annotated[
+        Literal["keep", "gold", "drop"], Query(description="What becomes of judgements that the groups have.")
+    ] = "keep",
+    sensitive: Annotated[bool, Query(description="Blurred, and not for annotators who do not want them.")] = False,
+) -> Response:
+    """Groups from the body: all of them, or, after an error, none. A group that is there already is left as it is."""
+    who = await run_in_threadpool(admin, request)
+    with tempfile.TemporaryDirectory(prefix="accord-import-") as folder:
+        path = Path(folder) / f"groups.{format}"
+        await _store(request, path)
+        given = (path, project, who.account.name)
+        body = await run_in_threadpool(
+            _import, database_of(request), *given, judgements=judgements, sensitive=sensitive
+        )
+    return answer(body)
+
+
+async def _store(request: Request, path: Path) -> None:
+    """The body to a file, as it comes. TooLarge: more than the server takes."""
+    most, size = request.app.state.config.upload_bytes, 0
+    with path.open("wb") as file:
+        async for block in request.stream():
+            size += len(block)
+            if size > most:
+                fix = "send it in parts, or import it on the server: accord collect import"
+                raise TooLarge(f"more than {most:,} bytes", where="body", fix=fix)
+            file.write(block)
+
+
+def _import(
+    database: Database, path: Path, project: int, actor: str, *, judgements: str, sensitive: bool
+) -> dict[str, int]:
+    from accord.collect.importing import import_groups
+
+    from accord.data.read import read_groups
+
+    with database.read() as connection:
+        projects.find(connection, project)
+    try:
+        done = import_groups(
+            database, project, read_groups(path), actor=actor, judgements=judgements, sensitive=sensitive,
+            now=time.time(),
+        )  # fmt: skip
+    except Refused:
+        raise
+    except InputError as error:
+        name = str(path.parent) + "/"  # of a folder that nobody knows
+        where, what = error.where.replace(name, ""), error.what.replace(name, "")
+        raise Invalid(what, where=where, fix=error.fix, fields={where or "body": what}) from error
+    return {"new": done.new, "same": done.same, "judgements": done.judgements}
+
+
+@router.get("/projects/{project}/quality", responses=refusals(401, 403, 404))
+def quality(request: Request, project: Id) -> Response:
+    """Progress, agreement, each annotator's numbers: what the live page shows."""
+    viewer(request)
+    from accord.collect.quality import quality_json
+
+    with database_of(request).read() as connection:
+        body = quality_json(connection, projects.find(connection, project), time.time())
+    return answer(body)

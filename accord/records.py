@@ -68,13 +68,16 @@ class Completion:
 class Judgement:
     """What one annotator said of a group's K completions; every tuple given has K entries.
 
-    ranks: 1 is best, equal ranks are ties. ratings: higher is better. labels: thumbs up or down.
+    ranks: 1 is best, equal ranks are ties, None was kept out: it is neither better nor worse than any other.
+    ratings: higher is better. labels: thumbs up or down.
     margin: by how much the best-ranked one wins (pairs). aspects: further ratings, which order nothing.
     classes: what each one is, by name. flags: yes or no to a name, None where that was not said.
-    shown: the place at which each was shown, 1 the first. No stage learns from it, and no fingerprint has it.
+    shown: the place at which each was shown, 1 the first. notes: what the annotator remarked on each, "" nothing.
+    seconds: that the annotator was at it. settled: it settles what others disagree on. No stage learns from these, and
+    no fingerprint has them. written: what the annotator wrote as the ideal completion; learnt where it is taken as one.
     """
 
-    ranks: tuple[int, ...] | None = None
+    ranks: tuple[int | None, ...] | None = None
     ratings: tuple[float, ...] | None = None
     labels: tuple[bool, ...] | None = None
     margin: float | None = None
@@ -83,6 +86,16 @@ class Judgement:
     classes: tuple[Class, ...] | None = None
     flags: Mapping[str, tuple[bool | None, ...]] = field(default_factory=dict, hash=False)
     shown: tuple[int, ...] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] | None = field(default=None, repr=False)
+    seconds: float | None = field(default=None, repr=False)
+    written: str | None = field(default=None, repr=False)
+    settled: bool = field(default=False, repr=False)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says, by the names of its fields; what it does not have is left out."""
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in values if value is not None and value is not False and value != {}}
 
 
 class Judged(Protocol):

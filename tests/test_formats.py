@@ -192,7 +192,7 @@ REFUSED = {
                     "completions[0].response: expected text, got null" + DROP),
     "unknown in a judgement": ({"prompt": "a", "completions": ["b"], "judgements": [{"rank": [1]}]},
                                "judgements[0].rank: unknown: one of ranks, ratings, labels, margin, annotator, "
-                               "aspects, classes, flags, shown"),
+                               "aspects, classes, flags, shown, notes, seconds, written, settled"),
     "ranks of a judgement": ({"prompt": "a", "completions": ["b"], "judgements": [{"ranks": [1, 2]}]},
                              "judgements[0].ranks: 2 entries for 1 completions" + DROP),
     "two formats": ({"text": "a", "messages": ASK}, "columns of 2 formats: messages, text: keep one of them"),

@@ -94,6 +94,8 @@ class Census:
 def holds(group: Group) -> Holds:
     """What kind of data a group is."""
     k = len(group.completions)
+    if any(one.written is not None for one in group.judgements):
+        return "demonstration"
     if k == 0:
         return "prompt"
     if group.judgements and all(says(one) and not standing(one) for one in group.judgements):

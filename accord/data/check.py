@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from accord.data.choose import standing
 from accord.data.classified import is_labelled_text
 from accord.data.findings import Finding
 from accord.records import Group, Judgement, Text, Turns
@@ -60,8 +61,7 @@ def turns_of(content: Text) -> Turns:
 
 def orders(judgement: Judgement) -> bool:
     """Whether it says that one completion is better than another."""
-    values = judgement.ranks or judgement.ratings or judgement.labels or ()
-    return len(set(values)) > 1
+    return len(set((standing(judgement) or {}).values())) > 1
 
 
 def _empty_prompt(group: Group) -> Iterator[Finding]:

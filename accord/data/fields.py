@@ -174,13 +174,16 @@ class Row:
         values = self.per_completion(name, length)
         return values and tuple(self.finite(f"{name}[{i}]", value) for i, value in enumerate(values))
 
-    def ranks(self, name: str, length: int) -> tuple[int, ...] | None:
-        """Whole numbers from 1 (best); equal ones are ties."""
-        values = self.numbers(name, length)
-        for i, value in enumerate(values or ()):
-            if value < 1 or value != int(value):
-                raise self.error(f"{name}[{i}]", f"{value:g} is no rank", "ranks are whole numbers, 1 is best")
-        return None if values is None else tuple(map(int, values))
+    def ranks(self, name: str, length: int) -> tuple[int | None, ...] | None:
+        """Whole numbers from 1 (best); equal ones are ties, null was kept out."""
+        values = self.per_completion(name, length)
+        return None if values is None else tuple(self._rank(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+    def _rank(self, field: str, value: object) -> int | None:
+        rank = None if value is None else self.finite(field, value)
+        if rank is not None and (rank < 1 or rank != int(rank)):
+            raise self.error(field, f"{rank:g} is no rank", "ranks are whole numbers, 1 is best")
+        return None if rank is None else int(rank)
 
     def places(self, name: str, length: int) -> tuple[int, ...] | None:
         """Each of 1 to `length` once."""
@@ -227,6 +230,20 @@ class Row:
             if not isinstance(value, bool):
                 raise self.error(f"{name}[{i}]", f"expected true or false, got {kind(value)}")
         return values
+
+    def texts(self, name: str, length: int) -> tuple[str, ...] | None:
+        values = self.per_completion(name, length)
+        return values and tuple(self.as_text(f"{name}[{i}]", value) for i, value in enumerate(values))
+
+    def optional_text(self, name: str) -> str | None:
+        value = self.columns.get(name)
+        return None if value is None else self.as_text(name, value)
+
+    def duration(self, name: str) -> float | None:
+        value = self.number(name)
+        if value is not None and value < 0:
+            raise self.error(name, f"{value:g} is less than no time", "seconds, 0 or more")
+        return value
 
     def weight(self, name: str) -> float:
         value = self.number(name)

@@ -114,14 +114,15 @@ def _differing(one: Judgement, other: Judgement) -> list[str]:
     found = ["ranks"] if _order(one) != _order(other) else []
     if not one.ranks and standing(other) is None:
         found = []  # what gave the order is lost as a whole, and named below
-    for field in ("ratings", "labels", "margin", "annotator", "aspects", "classes", "flags", "shown"):
-        value = getattr(one, field)
-        if value not in (None, {}) and value != getattr(other, field):
+    for field, value in one.said.items():
+        if field != "ranks" and value != getattr(other, field):
             found.append(PLURALS.get(field, field))
     return found
 
 
-def _order(judgement: Judgement) -> list[int] | None:
-    """(K,) 1 + how many are better; None where nothing is said."""
+def _order(judgement: Judgement) -> dict[int, int] | None:
+    """place -> 1 + how many are better; None where nothing is said."""
     values = standing(judgement)
-    return None if values is None else [1 + sum(other > own for other in values) for own in values]
+    if values is None:
+        return None
+    return {place: 1 + sum(other > own for other in values.values()) for place, own in values.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -78,6 +79,7 @@ def permuted(judgement: Judgement, places: Sequence[int]) -> Judgement:
         classes=judgement.classes and tuple(judgement.classes[place] for place in places),
         flags={name: tuple(values[place] for place in places) for name, values in judgement.flags.items()},
         shown=judgement.shown and _places_among([judgement.shown[place] for place in places]),
+        notes=judgement.notes and tuple(judgement.notes[place] for place in places),
     )
 
 
@@ -122,6 +124,8 @@ def _together(rated: Rated, k: int) -> Judgement | None:
     classes = [value for one in said for value in one.classes or ()]
     if any(len(values) not in (0, k) for values in (ratings, labels, classes)):
         return None
+    if any(one.ranks == (None,) or one.written is not None for one in said):
+        return None
     flagged = dict.fromkeys(name for one in said for name in one.flags)
     return Judgement(
         ratings=tuple(ratings) or None,
@@ -130,4 +134,7 @@ def _together(rated: Rated, k: int) -> Judgement | None:
         aspects={name: tuple(one.aspects[name][0] for one in said) for name in of_all},
         classes=tuple(classes) or None,
         flags={name: tuple(one.flags.get(name, (None,))[0] for one in said) for name in flagged},
+        notes=tuple((one.notes or ("",))[0] for one in said) if any(one.notes for one in said) else None,
+        seconds=math.fsum(seconds) if (seconds := [one.seconds for one in said if one.seconds is not None]) else None,
+        settled=all(one.settled for one in said),
     )

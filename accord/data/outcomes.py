@@ -6,11 +6,11 @@ A loss of whole rankings takes `accord.data.choose.rankings` instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import combinations
 from typing import NamedTuple
 
-from accord.data.choose import standing
+from accord.data.choose import orders
 from accord.data.findings import DROP, FINDINGS
 from accord.data.take import compared
 from accord.records import Group, Judged, Judgement, RecordError
@@ -44,34 +44,34 @@ def outcomes(group: Judged, rule: Rule = EVERY_WIN) -> tuple[Outcome, ...]:
     """All pairs of a group, judgement by judgement.
 
     The judgements that order anything share group.weight equally; each of a judgement's C(K,2) pairs has an equal part
-    (InstructGPT, Eq. 1). Ties keep their part, also where they give no outcome; two completions of the same text never
-    give one. RecordError: ratings are wanted, and a judgement orders the completions without.
+    (InstructGPT, Eq. 1), K without those kept out. Ties keep their part, also where they give no outcome; two
+    completions of the same text never give one. RecordError: ratings are wanted, and a judgement orders the
+    completions without.
     """
-    orders = [
-        (judgement, goodness) for judgement in group.judgements if (goodness := _goodness(group, judgement, rule))
-    ]
+    heard = orders(group) if rule.rating_scale is None else _rated(group)
     same, found = group.same, []
-    for judgement, goodness in orders:
-        every = list(combinations(range(len(goodness)), 2))
+    for judgement, goodness in heard:
+        every = list(combinations(goodness, 2))
         for i, j in every:
             tied = goodness[i] == goodness[j]
             if same[i] == same[j] or (tied and not rule.ties):
                 continue
             first, second = (i, j) if goodness[i] >= goodness[j] else (j, i)
             target = _target(goodness[first] - goodness[second], rule)
-            weight = group.weight / len(orders) / len(every)
+            weight = group.weight / len(heard) / len(every)
             found.append(Outcome(first, second, target, weight, None if tied else judgement.margin, tied))
     return tuple(found)
 
 
-def _goodness(group: Judged, judgement: Judgement, rule: Rule) -> Sequence[float] | None:
-    """(K,) higher is better; None where the judgement says nothing."""
-    if rule.rating_scale is None:
-        return standing(judgement)
-    if judgement.ratings is None and standing(judgement):
-        what, fix = "a judgement without ratings, and soft_labels are made from ratings", "leave out --soft_labels"
-        raise RecordError(what, origin=group.source, field="ratings", fix=fix, finding="not_judged")
-    return judgement.ratings
+def _rated(group: Judged) -> list[tuple[Judgement, dict[int, float]]]:
+    """As `orders`, by ratings; what was kept out of the ranks stays out."""
+    found = []
+    for judgement, goodness in orders(group):
+        if judgement.ratings is None:
+            what, fix = "a judgement without ratings, and soft_labels are made from ratings", "leave out --soft_labels"
+            raise RecordError(what, origin=group.source, field="ratings", fix=fix, finding="not_judged")
+        found.append((judgement, {place: judgement.ratings[place] for place in goodness}))
+    return found
 
 
 def _target(lead: float, rule: Rule) -> float:

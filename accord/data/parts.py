@@ -15,9 +15,19 @@ AS_PAIRS = "rankings of more than two completions: written as their pairs"
 AS_LABELS = "orders of completions: written as labels, good is what is better than their mean"
 NOT_BEST = "completions that are not the best, and what was said of them"
 PREFERS_NONE = "judgements that prefer neither completion"
+NOT_TEXT = "what annotators said beside the one text that is taken"
 NO_LABEL = "judgements without labels"
 MARGIN = ("margin",)
-PLURALS = {"margin": "margins", "annotator": "annotators", "shown": "the order shown"}
+BESIDE = ("notes", "seconds", "written", "settled")
+BESIDE_LABELS = (*MARGIN, "ratings", "aspects", "classes", "flags", "shown", *BESIDE)
+PLURALS = {
+    "margin": "margins",
+    "annotator": "annotators",
+    "shown": "the order shown",
+    "seconds": "times",
+    "written": "texts that annotators wrote",
+    "settled": "which judgement settles",
+}
 
 
 class CannotHold(Exception):
@@ -56,7 +66,7 @@ def as_pairs(group: Group) -> Parts:
     if len(group.completions) > 2:
         made = _numbered(group, list(_pairs(group)), "nothing that prefers one completion")
         return Parts(made, (AS_PAIRS, *_said(group, MARGIN)))
-    kept = tuple(one for one in group.judgements if len(set(choose.standing(one) or ())) > 1)
+    kept = tuple(one for one in group.judgements if len(set((choose.standing(one) or {}).values())) > 1)
     if not kept:
         raise CannotHold("nothing that prefers one completion")
     if len(kept) == len(group.judgements):
@@ -65,9 +75,9 @@ def as_pairs(group: Group) -> Parts:
 
 
 def _pairs(group: Group) -> Iterator[Group]:
-    orders = [judgement for judgement in group.judgements if choose.standing(judgement)]
-    for judgement in orders:
-        alone = replace(group, judgements=(judgement,), weight=group.weight / len(orders))
+    heard = choose.orders(group)
+    for judgement, _ in heard:
+        alone = replace(group, judgements=(judgement,), weight=group.weight / len(heard))
         for pair in choose.pairs(alone):
             places = (pair.chosen, pair.rejected)
             said = replace(permuted(judgement, places), ranks=(1, 2), labels=None, margin=None)
@@ -83,13 +93,13 @@ def as_labels(group: Group) -> Parts:
         lost = () if len(kept) == len(group.judgements) else (NO_LABEL,)
         return Parts([replace(group, judgements=kept) if lost else group], lost)
     made = _numbered(group, list(_labelled(group)), "nothing that calls a completion good or bad")
-    return Parts(made, (AS_LABELS, *_said(group, (*MARGIN, "ratings", "aspects", "classes", "flags", "shown"))))
+    return Parts(made, (AS_LABELS, *_said(group, BESIDE_LABELS)))
 
 
 def _labelled(group: Group) -> Iterator[Group]:
-    orders = [judgement for judgement in group.judgements if choose.standing(judgement)]
-    for judgement in orders:
-        alone = replace(group, judgements=(judgement,), weight=group.weight / len(orders))
+    heard = choose.orders(group)
+    for judgement, _ in heard:
+        alone = replace(group, judgements=(judgement,), weight=group.weight / len(heard))
         for place, label, weight in choose.labelled(alone):
             said = Judgement(labels=(label,), annotator=judgement.annotator)
             yield replace(alone, completions=(group.completions[place],), judgements=(said,), weight=weight)
@@ -98,7 +108,7 @@ def _labelled(group: Group) -> Iterator[Group]:
 def _said(group: Group, names: Sequence[str]) -> list[str]:
     """Those of these names that a judgement says something of."""
     pairs = [(name, PLURALS.get(name, name)) for name in names]
-    return [shown for name, shown in pairs if any(getattr(one, name) not in (None, {}) for one in group.judgements)]
+    return [shown for name, shown in pairs if any(name in one.said for one in group.judgements)]
 
 
 def as_best(group: Group) -> Parts:
@@ -107,7 +117,7 @@ def as_best(group: Group) -> Parts:
     if len(group.completions) == 1:
         return Parts([group])
     try:
-        return Parts([choose.demonstration(group)], (NOT_BEST,))
+        return Parts([choose.demonstration(group)], (NOT_BEST if group.completions else NOT_TEXT,))
     except RecordError:
         what = "nothing that says which completion is best" if group.completions else "no completion"
         raise CannotHold(what) from None

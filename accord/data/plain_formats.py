@@ -70,7 +70,7 @@ def pair_rows(group: Group) -> Iterator[tuple[Text, Text, Columns]]:
     """(chosen, rejected, the other columns) for each judgement of a group of two."""
     for judgement in group.judgements:
         values = standing(judgement)
-        assert values is not None
+        assert values is not None and len(values) == 2
         best, worst = (0, 1) if values[0] > values[1] else (1, 0)
         said = {"margin": judgement.margin, "annotator": judgement.annotator}
         for side, place in zip(SCORES, (best, worst), strict=True):
@@ -165,15 +165,15 @@ def judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgeme
         classes=classes(inner, f"{field}.classes", k),
         flags=flags(inner, f"{field}.flags", flagged, k),
         shown=inner.places(f"{field}.shown", k),
+        notes=inner.texts(f"{field}.notes", k),
+        seconds=inner.duration(f"{field}.seconds"),
+        written=inner.optional_text(f"{field}.written"),
+        settled=inner.flag(f"{field}.settled") or False,
     )
 
 
 def group_rows(group: Group) -> Iterator[Columns]:
-    judgements = [
-        {name: value for name in Judgement.__slots__ if (value := getattr(judgement, name)) not in (None, {})}
-        for judgement in group.judgements
-    ]
-    yield {**_texts(group), "judgements": judgements}
+    yield {**_texts(group), "judgements": [judgement.said for judgement in group.judgements]}
 
 
 def _texts(group: Group) -> Columns:

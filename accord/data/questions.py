@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accord.data.choose import standing
+from accord.data.choose import orders
 from accord.data.fields import Row, kind
 from accord.data.formats import find_format, to_group
 from accord.data.join import permuted, places_of
@@ -93,7 +93,7 @@ def _read(origin: Origin, row: object, by_id: Mapping[str, Group], questions: Qu
     if places is None or _written(said.prompt) != _written(one.prompt):
         field = "completions" if places is None else "prompt"
         raise RecordError("not what was asked about", origin=origin, field=field, fix=f"keep the texts of {source}")
-    judgements = [permuted(judgement, places) for judgement in said.judgements if standing(judgement)]
+    judgements = [permuted(judgement, places) for judgement, _ in orders(said)]
     if questions.whole and not judgements:
         raise RecordError("not judged", origin=origin, fix=HOW)
     return id, [Opinion(judgement, places.index(0)) for judgement in judgements]

@@ -190,9 +190,9 @@ def _sayings(prompt: Key, names: Sequence[str], judgement: Judgement) -> Iterato
     """names: (K,) of the completions. Answers about one completion, about two, about all of them."""
     yield from _of_each(prompt, names, judgement)
     goodness = standing(judgement)
-    if goodness is None or len(names) < 2:
+    if goodness is None or len(goodness) < 2:
         return
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order = sorted(goodness, key=names.__getitem__)
     if judgement.ranks is not None or judgement.ratings is not None:
         for i, j in combinations(order, 2):
             if names[i] != names[j]:
@@ -200,7 +200,7 @@ def _sayings(prompt: Key, names: Sequence[str], judgement: Judgement) -> Iterato
                 yield Saying("verdicts", "order", (*prompt, names[i], names[j]), prompt, sign)
                 if judgement.margin is not None and len(names) == 2:
                     yield Saying("margins", "number", (*prompt, names[i], names[j]), prompt, sign * judgement.margin)
-        if len(names) > 2:
+        if len(order) > 2:
             whole = (*prompt, *(names[place] for place in order))
             yield Saying("rankings", "ranking", whole, prompt, tuple(float(goodness[place]) for place in order))
 
@@ -210,7 +210,7 @@ def _of_those_shown_first(names: Sequence[str], judgement: Judgement) -> Iterato
     goodness, shown = standing(judgement), judgement.shown
     if goodness is None or shown is None:
         return
-    order = sorted(range(len(names)), key=shown.__getitem__)
+    order = sorted(goodness, key=shown.__getitem__)
     for i, j in combinations(order, 2):
         if names[i] != names[j]:
             yield ((goodness[i] > goodness[j]) - (goodness[i] < goodness[j]) + 1) / 2

@@ -129,7 +129,7 @@ def _annotator(group: Group) -> str | None:
 def _row_digest(group: Group, made: Digests) -> Digest:
     """The prompt, the completions and what was said of them by whom; two annotators who agree are two rows."""
     said = [
-        (one.ranks, one.ratings, one.labels, one.annotator, one.classes, tuple(sorted(one.flags.items())))
+        (one.ranks, one.ratings, one.labels, one.annotator, one.classes, tuple(sorted(one.flags.items())), one.written)
         for one in group.judgements
     ]
     return hash((made.prompt, made.completions, tuple(said)))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from accord.data.choose import standing
+from accord.data.choose import orders
 from accord.data.fields import Row, kind
 from accord.data.findings import DROP
 from accord.data.formats import FORMATS, Format, find_format, ignored, to_group
@@ -157,14 +157,14 @@ def _as_turns(group: Group) -> Group:
 
 def _judged(group: Group, place: int, subset: str | None, name: str, turns: bool) -> Item:
     """A group of another form: what its one judgement puts first is right, everything else is wrong."""
-    orders = [(judgement, order) for judgement in group.judgements if (order := standing(judgement))]
-    if len(orders) != 1 or len(set(orders[0][1])) < 2:
-        what = f"{len(orders)} judgements order the completions" if len(orders) > 1 else "no completion is preferred"
+    heard = orders(group)
+    if len(heard) != 1 or len(set(heard[0][1].values())) < 2:
+        what = f"{len(heard)} judgements order the completions" if len(heard) > 1 else "no completion is preferred"
         fix = "a benchmark has one judgement a row: chosen and rejected, or ranks"
         raise RecordError(what, origin=group.source, fix=fix, finding="not_judged")
-    order = orders[0][1]
-    best = [place for place, value in enumerate(order) if value == max(order)]
-    others = [place for place in range(len(order)) if place not in best]
+    order = heard[0][1]
+    best = [place for place, value in order.items() if value == max(order.values())]
+    others = [place for place in order if place not in best]
     group = _as_turns(group) if turns else group
     made = replace(
         group,

@@ -10,7 +10,6 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -84,10 +83,7 @@ class Recorded:
 
 def said_to_json(said: Judged) -> dict[str, Any]:
     """Plain values; what a judgement does not have is left out."""
-    judgements = [
-        {name: value for name in JUDGED if (value := getattr(judgement, name)) not in (None, {})}
-        for judgement in said.judgements
-    ]
+    judgements = [judgement.said for judgement in said.judgements]
     source = [*said.source, *([ROWS] if isinstance(said.source, RowOrigin) else [])]
     found = {"id": said.id, "source": source, "same": said.same, "judgements": judgements}
     rest = {"weight": said.weight, "category": said.category}
@@ -101,9 +97,6 @@ def said_from(found: Mapping[str, Any], names: Mapping[str, str] = MappingProxyT
     file = names.get(file, file)
     source = RowOrigin(file, line) if counts == [ROWS] else Origin(file, line)
     return Said(found["id"], judgements, found.get("weight", 1.0), found.get("category"), source, tuple(found["same"]))
-
-
-JUDGED = tuple(one.name for one in fields(Judgement))
 
 
 def _tuples(value: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, combinations, islice
 from typing import Any, NamedTuple, cast
 
-from accord.data.choose import standing
+from accord.data.choose import orders
 from accord.data.fields import Row, kind
 from accord.data.findings import DROP
 from accord.data.lines import Raw
@@ -179,8 +179,8 @@ class _Judged:
 
     def add(self, group: Group) -> None:
         """RecordError: a completion names no model, or the order of showing is asked for."""
-        orders = [(one, goodness) for one in group.judgements if (goodness := standing(one))]
-        if not orders or len(group.completions) < 2:
+        heard = orders(group)
+        if not heard or len(group.completions) < 2:
             self.report.note(UNJUDGED, where=str(group.source))
             return
         models = [completion.model for completion in group.completions]
@@ -197,13 +197,13 @@ class _Judged:
             self.report.note(ONE_MODEL, where=str(group.source))
             return
         prompt = _prompt(group.prompt)
-        for judgement, goodness in orders:
-            where = self._where(group, judgement, prompt, len(orders))
+        for judgement, goodness in heard:
+            where = self._where(group, judgement, prompt, len(heard))
             if self.how.details:
                 self._pairs_with_details(group, cast(list[str], models), goodness, where)
             elif self.how.whole:
-                ranks = [1 + sum(other > own for other in goodness) for own in goodness]
-                self.tally.rank(cast(list[str], models), ranks, where)
+                ranks = [1 + sum(other > own for other in goodness.values()) for own in goodness.values()]
+                self.tally.rank([str(models[place]) for place in goodness], ranks, where)
             else:
                 self._pairs(group, cast(list[str], models), goodness, where)
 
@@ -212,11 +212,11 @@ class _Judged:
         category = self.tally.categories.of(group.category)
         return Where(prompt, annotator=annotator, category=category, weight=group.weight / judgements)
 
-    def _pairs(self, group: Group, models: Sequence[str], goodness: Sequence[float], where: Where) -> None:
+    def _pairs(self, group: Group, models: Sequence[str], goodness: Mapping[int, float], where: Where) -> None:
         """All C(K,2) pairs share the judgement's weight; ties are pairs, too."""
         wanted = self.how.style
         seen = [looks(one.content, wanted) for one in group.completions] if wanted else [[]] * len(models)
-        every = list(combinations(range(len(models)), 2))
+        every = list(combinations(goodness, 2))
         part = where._replace(weight=where.weight / len(every))
         for i, j in every:
             if models[i] == models[j]:
@@ -225,10 +225,12 @@ class _Judged:
             outcome = 0.5 if goodness[i] == goodness[j] else float(goodness[i] > goodness[j])
             self.tally.compare((models[i], models[j]), outcome, part, difference(seen[i], seen[j]))
 
-    def _pairs_with_details(self, group: Group, models: Sequence[str], goodness: Sequence[float], where: Where) -> None:
+    def _pairs_with_details(
+        self, group: Group, models: Sequence[str], goodness: Mapping[int, float], where: Where
+    ) -> None:
         """Every pair of models has the weight of the judgement, which the pairs of their completions share."""
         lengths = [float(characters(one.content)) for one in group.completions]
-        every = [(i, j) for i, j in combinations(range(len(models)), 2) if models[i] != models[j]]
+        every = [(i, j) for i, j in combinations(goodness, 2) if models[i] != models[j]]
         if not every:
             self.report.note(ONE_MODEL, where=str(group.source))
         shared = Counter(frozenset((models[i], models[j])) for i, j in every)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accord.data.choose import best, standing, worst
+from accord.data.choose import best, orders, worst
 from accord.data.dialogue import TokenGroup
 from accord.data.join import permuted
 from accord.data.take import FOUND, Kind
@@ -92,7 +92,8 @@ def tied(groups: Sequence[TokenGroup]) -> float:
 
 
 def _tied(group: Judged) -> float:
-    same, orders = group.same, [goodness for one in group.judgements if (goodness := standing(one))]
+    same, heard = group.same, [goodness for _, goodness in orders(group)]
     pairs = list(combinations(range(len(same)), 2))
-    equal = sum(same[i] == same[j] or goodness[i] == goodness[j] for goodness in orders for i, j in pairs)
-    return equal / (len(orders) * len(pairs)) if orders else 1.0
+    ordered = [(goodness, pair) for goodness in heard for pair in combinations(goodness, 2)]
+    unequal = sum(same[i] != same[j] and goodness[i] != goodness[j] for goodness, (i, j) in ordered)
+    return 1 - unequal / (len(heard) * len(pairs)) if heard else 1.0

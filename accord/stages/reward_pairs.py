@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.data.choose import standing
+from accord.data.choose import orders
 from accord.data.outcomes import Outcome, Rule, outcomes
 from accord.errors import InputError
 from accord.records import Judged, Judgement, Said
@@ -126,18 +126,18 @@ class Gathering:
         self.category.append(-1 if name is None else self.categories.setdefault(name, len(self.categories)))
         for score, length in zip(scores, lengths, strict=True):
             self.completions.extend((self.groups, score, length))
-        orders = [judgement for judgement in group.judgements if standing(judgement)]
-        last = {judgement.annotator: place for place, judgement in enumerate(orders)}  # of each annotator
+        heard = orders(group)
+        last = {judgement.annotator: place for place, (judgement, _) in enumerate(heard)}  # of each annotator
         same = group.same
-        for place, judgement in enumerate(orders):
-            weight = group.weight / len(orders)
+        for place, (judgement, goodness) in enumerate(heard):
+            weight = group.weight / len(heard)
             alone = Said(group.id, (judgement,), weight, name, group.source, same)
             counted = judgement.annotator is None or last[judgement.annotator] == place
             self._add_pairs(scored, judgement, outcomes(alone, EVERY), counted)
-            if len(scores) > 2:
-                self._add_ranking(scored, judgement, weight)
+            if len(goodness) > 2:
+                self._add_ranking(scored, goodness, weight)
             self.judgements += 1
-        self.judged += bool(orders)
+        self.judged += bool(heard)
         self.groups += 1
 
     def _add_pairs(self, scored: Scored, judgement: Judgement, found: Iterable[Outcome], counted: bool) -> None:
@@ -150,13 +150,12 @@ class Gathering:
             about = (one.weight, one.tied, lead, scale, unit, i > j, counted)
             self.pairs.extend((self.groups, self.judgements, scores[i], gap, longer, *about))
 
-    def _add_ranking(self, scored: Scored, judgement: Judgement, weight: float) -> None:
-        goodness = standing(judgement)
-        assert goodness is not None
-        best = [value == max(goodness) for value in goodness]
+    def _add_ranking(self, scored: Scored, goodness: Mapping[int, float], weight: float) -> None:
+        best = [value == max(goodness.values()) for value in goodness.values()]
         if all(best):
             return
-        tops = (_share(best, scored.scores), _share(best, scored.lengths), sum(best) / len(best))
+        scores, lengths = ([values[place] for place in goodness] for values in (scored.scores, scored.lengths))
+        tops = (_share(best, scores), _share(best, lengths), sum(best) / len(best))
         self.rankings.extend((self.groups, self.judgements, weight, *tops))
 
     @property
@@ -182,7 +181,9 @@ def _lead(judgement: Judgement, pair: Outcome, completions: int) -> tuple[float,
     if judgement.ratings:
         return judgement.ratings[pair.first] - judgement.ratings[pair.second], 1
     if judgement.ranks and completions > 2:
-        return judgement.ranks[pair.second] - judgement.ranks[pair.first], 2
+        first, second = judgement.ranks[pair.first], judgement.ranks[pair.second]
+        assert first is not None and second is not None  # what was kept out has no outcome
+        return second - first, 2
     return math.nan, -1
 
 

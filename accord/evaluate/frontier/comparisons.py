@@ -49,7 +49,8 @@ def _rankings(prompts: Mapping[str, Group], answers: Drawn, judgements: list[Jud
         places = [place for place, text in enumerate(texts) if ended[place] and text.strip()]
         if len(places) < 2 or judgement.ranks is None:
             continue
-        own = [judgement.ranks[place] for place in places]
+        own = [rank for place in places if (rank := judgement.ranks[place]) is not None]
+        assert len(own) == len(places)  # scores keep nothing out
         ranks = tuple(1 + sum(other < rank for other in own) for rank in own)
         group = answered(prompts[id], [texts[place] for place in places])
         yield replace(group, judgements=(Judgement(ranks=ranks),))

@@ -160,8 +160,8 @@ def _last_of_each(opinions: Sequence[Opinion]) -> list[Opinion]:
 
 def _outcome(opinion: Opinion, turned: bool) -> float:
     goodness = standing(opinion.judgement)
-    assert goodness is not None
-    one, other = goodness[::-1] if turned else goodness
+    assert goodness is not None and len(goodness) == 2  # accord.data.questions takes no other
+    one, other = (goodness[1], goodness[0]) if turned else (goodness[0], goodness[1])
     return 1.0 if one > other else 0.0 if one < other else 0.5
 
 

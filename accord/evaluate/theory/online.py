@@ -58,7 +58,7 @@ def scored(reward: Tensor, members: tuple[int, ...]) -> list[tuple[tuple[int, ..
     """The ranks that scores give, for sure."""
     (judgement,) = by_score(reward[list(members)], len(members))
     assert judgement.ranks is not None
-    return [(judgement.ranks, 1.0)]
+    return [(tuple(rank for rank in judgement.ranks if rank is not None), 1.0)]  # scores keep nothing out
 
 
 def terms_of(world: World, prompt: int, judge: Judge, samples: int, *, extremes: bool) -> Terms:

@@ -36,6 +36,19 @@ def version(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def version_of(name: str) -> str | None:
+    """The version of the database of this address; none where there is none yet."""
+    url = database_url(name)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        return None
+    database = connect(url)
+    try:
+        with database.read() as connection:
+            return version(connection)
+    finally:
+        database.close()
+
+
 def check_version(database: Database) -> None:
     """InputError where a database is of another version than this program."""
     with database.read() as connection:

@@ -28,6 +28,7 @@ demo: $(READY)
 	@$(OFFLINE) $(BIN)/accord demo
 
 test: $(READY)
+	@sh tests/servers.sh
 	@$(OFFLINE) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: $(READY)

@@ -18,7 +18,8 @@ FLOORS = [
     {"models"},
     {"training"},
     {"stages"},
-    {"collect", "evaluate"},
+    {"evaluate"},
+    {"collect"},
     {"demo"},
     {"cli"},
     {"__init__", "__main__"},  # the roof: `import accord` and `python -m accord`
@@ -120,6 +121,15 @@ def test_import_accord_is_light() -> None:
     program = "import sys, accord; print(sorted({'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)))"
     seen = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert seen.stdout == "[]\n"
+
+
+def test_the_labelling_site_starts_without_torch() -> None:
+    program = (
+        "import sys, accord.collect.web.app, accord.collect.serve, accord.collect.client, accord.collect.importing; "
+        "print('torch' in sys.modules)"
+    )
+    seen = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert seen.stdout == "False\n"
 
 
 @pytest.fixture

@@ -7,20 +7,19 @@ import time
 from pathlib import Path
 from typing import Annotated, Literal
 
-from accord.collect.web.context import admin, viewer
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from accord.collect import projects
 from accord.collect.database import Database
-from accord.collect.refusals import Invalid, Refused, TooLarge
+from accord.collect.refusals import Invalid, Refused
 from accord.collect.web import api_bodies as bodies
-from accord.collect.web.api import PREFIX, answer, database_of
 from accord.collect.web.api_bodies import Id, refusals
-from accord.collect.web.api_shown import project_json
+from accord.collect.web.api_shown import project_json, respond
+from accord.collect.web.context import admin, database, viewer
 from accord.errors import InputError
 
-router = APIRouter(prefix=PREFIX, tags=["owners"])
+router = APIRouter(tags=["owners"])
 BLOCK = 256 * 1024  # bytes
 LINES = "application/x-ndjson"
 UPLOADED = {  # described by hand: the body is read as it comes, not held in memory
@@ -36,21 +35,21 @@ UPLOADED = {  # described by hand: the body is read as it comes, not held in mem
 def create(request: Request, body: bodies.ProjectGiven) -> Response:
     """A new project. 409: there is one of that name."""
     who = admin(request)
-    with database_of(request).write() as connection:
+    with database(request).write() as connection:
         id = projects.create(connection, body.name, body.settings, who.account.name, time.time())
         made = projects.find(connection, id)
-    return answer(project_json(made, whole=True), 201)
+    return respond(project_json(made, whole=True), 201)
 
 
 @router.put("/projects/{project}", response_model=bodies.ProjectBody, responses=refusals(401, 403, 404, 409, 422))
 def change(request: Request, project: Id, body: bodies.ProjectChange) -> Response:
     """New settings. 409: they were changed since `version`, or the layout may no longer change."""
     who = admin(request)
-    with database_of(request).write() as connection:
+    with database(request).write() as connection:
         changed = projects.set_settings(
             connection, project, body.settings, version=body.version, actor=who.account.name, now=time.time()
         )
-    return answer(project_json(changed, whole=True))
+    return respond(project_json(changed, whole=True))
 
 
 @router.post(
@@ -72,21 +71,14 @@ async def import_(
         path = Path(folder) / f"groups.{format}"
         await _store(request, path)
         given = (path, project, who.account.name)
-        body = await run_in_threadpool(
-            _import, database_of(request), *given, judgements=judgements, sensitive=sensitive
-        )
-    return answer(body)
+        body = await run_in_threadpool(_import, database(request), *given, judgements=judgements, sensitive=sensitive)
+    return respond(body)
 
 
 async def _store(request: Request, path: Path) -> None:
-    """The body to a file, as it comes. TooLarge: more than the server takes."""
-    most, size = request.app.state.config.upload_bytes, 0
+    """The body to a file, as it comes; the guard counts its bytes."""
     with path.open("wb") as file:
         async for block in request.stream():
-            size += len(block)
-            if size > most:
-                fix = "send it in parts, or import it on the server: accord collect import"
-                raise TooLarge(f"more than {most:,} bytes", where="body", fix=fix)
             file.write(block)
 
 
@@ -94,7 +86,6 @@ def _import(
     database: Database, path: Path, project: int, actor: str, *, judgements: str, sensitive: bool
 ) -> dict[str, int]:
     from accord.collect.importing import import_groups
-
     from accord.data.read import read_groups
 
     with database.read() as connection:
@@ -119,6 +110,6 @@ def quality(request: Request, project: Id) -> Response:
     viewer(request)
     from accord.collect.quality import quality_json
 
-    with database_of(request).read() as connection:
+    with database(request).read() as connection:
         body = quality_json(connection, projects.find(connection, project), time.time())
-    return answer(body)
+    return respond(body)

@@ -1,0 +1,1 @@
+"""The site: pages and JSON API over a labelling database."""

@@ -108,8 +108,8 @@ def _import(
 def quality(request: Request, project: Id) -> Response:
     """Progress, agreement, each annotator's numbers: what the live page shows."""
     viewer(request)
-    from accord.collect.quality import quality_json
+    from accord.collect.quality import latest
 
     with database(request).read() as connection:
-        body = quality_json(connection, projects.find(connection, project), time.time())
-    return respond(body)
+        projects.find(connection, project)
+    return respond(latest(database(request), project).to_json())

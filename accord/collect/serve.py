@@ -43,6 +43,7 @@ class Serving:
     keyfile: str | None = None
     upload_bytes: int = 200_000_000
     busy_seconds: float = 10.0
+    demo: bool = False  # with a front page from which everybody enters
 
     def config(self, port: int) -> ServerConfig:
         """port: the one that it listens to in fact."""
@@ -108,7 +109,7 @@ def greeting(config: ServerConfig, serving: Serving) -> Iterator[str]:
     if config.insecure:
         yield (
             "warning: plain http beyond this machine: passwords and texts can be read on the way; put it behind a "
-            "proxy with TLS and give --url https://..., or give --certfile and --keyfile"
+            "proxy with TLS and give --origin https://..., or give --certfile and --keyfile"
         )
     elif config.https and not serving.certfile and not is_loopback(serving.host):
         yield f"note: TLS ends before this server, which itself speaks plain http on {serving.host}"
@@ -182,6 +183,10 @@ def _application(serving: Serving, port: int) -> Any:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
     database = open_database(serving.database, busy_seconds=serving.busy_seconds)
     app = create_app(database, serving.config(port))
+    if serving.demo:
+        from accord.collect.web import demo_pages
+
+        app.include_router(demo_pages.router, include_in_schema=False)
     return _Lived(app, database)
 
 

@@ -62,10 +62,10 @@ def _login(request: Request) -> Response:
         if refused.retry_after is not None:
             response.headers["retry-after"] = str(refused.retry_after)
         return response
-    return _begin(request, account, local(target))
+    return begin(request, account, local(target))
 
 
-def _begin(request: Request, account: Account, target: str) -> Response:
+def begin(request: Request, account: Account, target: str) -> Response:
     """A session of a new number: one that the browser held before, whoever gave it to it, counts no more."""
     config = context.config(request)
     with context.database(request).write() as connection:
@@ -124,7 +124,7 @@ def join(request: Request, text: str) -> Response:
             account = accounts.accept(connection, text, name, hashed, time.time())
     except Refused as refused:
         return _join_form(request, text, refused)
-    return _begin(request, account, "/home")
+    return begin(request, account, "/home")
 
 
 @router.get("/account")

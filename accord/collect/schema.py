@@ -189,7 +189,7 @@ assignment = Table(
     Index("ix_assignment_account", "account_id", "project_id", "number"),
     Index("ix_assignment_project", "project_id", "status", "expires"),
     Index(
-        "ix_assignment_own", "account_id", "project_id", sqlite_where=text("status = 'open'"),
+        "ix_assignment_own", "account_id", "project_id", "number", sqlite_where=text("status = 'open'"),
         postgresql_where=text("status = 'open'"),
     ),
 )  # fmt: skip

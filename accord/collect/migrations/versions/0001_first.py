@@ -176,7 +176,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_assignment_own",
         "assignment",
-        ["account_id", "project_id"],
+        ["account_id", "project_id", "number"],
         unique=False,
         sqlite_where=sa.text("status = 'open'"),
         postgresql_where=sa.text("status = 'open'"),

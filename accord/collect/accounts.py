@@ -115,6 +115,7 @@ def authenticate(database: Database, name: str, password: str, address: str, now
     stored = None if row is None else row.password
     if not passwords.is_right(stored, password) or row is None:
         raise NotKnown("name or password is wrong", fix="try again, or ask an admin for a new password")
+    assert stored is not None  # or it were not right
     newer = passwords.hash_password(password) if passwords.is_outdated(stored) else None
     with database.write() as connection:
         limits.succeeded(connection, keys, now)

@@ -88,8 +88,9 @@ class Guard:
 
     async def _admit(self, scope: Scope, headers: Headers, incoming: Incoming) -> None:
         """How much may come; and the fields, where it is a form."""
-        if UPLOADS.fullmatch(scope["path"]) and await run_in_threadpool(self.may_upload, Request(scope)):
-            incoming.most = self.config.upload_bytes
+        if UPLOADS.fullmatch(scope["path"]):
+            allowed = await run_in_threadpool(self.may_upload, Request(scope))
+            incoming.most = self.config.upload_bytes if allowed else incoming.most
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > incoming.most:
             raise incoming.too_large()

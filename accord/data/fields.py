@@ -276,7 +276,7 @@ class Row:
         made = map(Completion, contents, models) if models else map(Completion, contents)
         columns = self.columns
         return Group(
-            id=self.word("id") or str(self.origin.line),
+            id=self.word("id") or Counted(self.origin.line),
             prompt=prompt,
             completions=tuple(made),
             judgements=tuple(one for one in judgements if one is not None),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from accord.data.fields import Counted
+from accord.data.labelling_address import address_of, is_database, shown_name
 from accord.data.lines import BLOCK, Raw, RowOrigin, line_rows
 from accord.data.lists import list_rows
 from accord.data.report import DataReport
@@ -33,11 +34,13 @@ Source = str | os.PathLike[str] | Iterable[Group | Mapping[str, Any]]
 
 
 def source_name(source: Source) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "<memory>"
+    """As messages and reports have it."""
+    return shown_name(os.fspath(source)) if isinstance(source, str | os.PathLike) else "<memory>"
 
 
 def rows(source: Source, *, split: str = "train", report: DataReport | None = None) -> Iterator[Raw]:
-    """The rows of a file, of all files of a folder or glob, of a Hugging Face data set (its `split`), or of a list.
+    """The rows of a file, of all files of a folder or glob, of a Hugging Face data set (its `split`), of a labelling
+    database (by its address: accord.data.labelling_address), or of a list.
 
     Files of a folder or glob come in the order of their names; which ones are left out is a note in `report`.
     InputError: no such source, not readable, or a file that is broken beyond its rows.
@@ -45,6 +48,10 @@ def rows(source: Source, *, split: str = "train", report: DataReport | None = No
     if not isinstance(source, str | os.PathLike):
         return (_from_memory(row, Origin("<memory>", i)) for i, row in enumerate(source, 1))
     name = os.fspath(source)
+    if is_database(name):
+        from accord.data.labelling import database_rows  # which reads groups, as this does
+
+        return database_rows(name)
     if files := files_of(name, report=report):
         return file_rows(name) if files == [name] else _several(files)
     if os.path.isdir(name):
@@ -65,7 +72,9 @@ def files_of(source: Source, *, report: DataReport | None = None) -> list[str]:
 
     InputError: a folder or glob in which there is nothing to read.
     """
-    name = source_name(source)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    if not name or is_database(name):
+        return []
     if os.path.isfile(name):
         return [name]
     if os.path.isdir(name):
@@ -177,8 +186,17 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def files_read(source: Source) -> list[str]:
+    """The files of a source, and the one of an SQLite database: what must still be there afterwards."""
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    if not is_database(name):
+        return files_of(source)
+    file = address_of(name).file
+    return [file] if file is not None and os.path.isfile(file) else []
+
+
 def check_not_read(source: Source, output: str) -> None:
     """InputError where a file that is to be written is one that is read: it must still be there afterwards."""
-    for name in files_of(source):
+    for name in files_read(source):
         if Path(output).exists() and os.path.samefile(name, output):
             raise InputError("is the data that is read", where=output, fix="give another file to write")

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from accord.data.sources import Source, files_of
+from accord.data.labelling import digest_of_database
+from accord.data.labelling_address import is_database
+from accord.data.sources import Source, files_of, files_read, source_name
 from accord.errors import InputError, StorageError
 
 MODEL_FILES = ("config.json", "adapter_config.json")  # one of these is in the directory of every model
@@ -32,7 +34,7 @@ def check_outputs(
 
     InputError: one is what is read, and must still be there afterwards; two are the same. StorageError: one cannot be.
     """
-    files = [file for source in sources for file in files_of(source)]
+    files = [file for source in sources for file in files_read(source)]
     taken = set[str]()
     for output in (one for one in (*outputs, *with_folder) if one not in (None, "-")):
         name = str(output)
@@ -61,8 +63,10 @@ def is_model(source: Source) -> bool:
 
 
 def digests_of(sources: Sequence[Source]) -> dict[str, str]:
-    """The SHA-256 of every file, by its name."""
-    return {file: _sha256(file) for source in sources for file in files_of(source)}
+    """The SHA-256 of every file, by its name; of a labelling database that of what is read there."""
+    named = [source for source in sources if isinstance(source, str) and is_database(source)]
+    found = {file: _sha256(file) for source in sources for file in files_of(source)}
+    return found | {source_name(source): digest_of_database(source) for source in named}
 
 
 def _sha256(file: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accord.data.labelling import digest_of_database
+from accord.data.labelling_address import is_database
 from accord.data.sources import files_of
 from accord.models import manifest
 from accord.models.directory import entries
@@ -54,6 +56,8 @@ def digest_of_model(name: str) -> str:
 
 def digest_of_data(name: str) -> str:
     """Of the files that a name of data stands for; a data set of the hub stands for itself."""
+    if is_database(name):
+        return digest_of_database(name)
     files = files_of(name)
     return digest_of({str(number): manifest.sha256(Path(file)) for number, file in enumerate(files)}) if files else name
 

@@ -34,6 +34,9 @@ FULL = ("database or disk is full", "disk i/o error", "no space left", "could no
 FIX = "give sqlite:///prefs.db or postgresql://user@host/database"
 
 
+SECRET = select(schema.setting.c.value).where(schema.setting.c.key == "secret")
+
+
 def database_url(name: str) -> URL:
     """The address of a database; a bare path is a file of SQLite. InputError: no such kind of database."""
     if "://" not in name:
@@ -164,8 +167,7 @@ def open_database(name: str, *, busy_seconds: float = 10.0) -> Database:
 
 def secret(connection: Connection) -> bytes:
     """From it the orders of outputs and the choice of gold groups are drawn. Made with the database."""
-    query = select(schema.setting.c.value).where(schema.setting.c.key == "secret")
-    return bytes.fromhex(connection.execute(query).scalar_one())
+    return bytes.fromhex(connection.execute(SECRET).scalar_one())
 
 
 def check_local(path: Path) -> None:

@@ -52,11 +52,15 @@ def append(
         "detail": json.dumps(detail or {}, ensure_ascii=False, sort_keys=True),
         "previous": previous,
     }
-    connection.execute(insert(event), {**row, "hash": row_hash(row)})
+    connection.execute(ADD, {**row, "hash": row_hash(row)})
+
+
+LAST = select(event.c.id, event.c.hash).order_by(event.c.id.desc()).limit(1)
+ADD = insert(event)
 
 
 def _last(connection: Connection) -> tuple[int, str]:
-    found = connection.execute(select(event.c.id, event.c.hash).order_by(event.c.id.desc()).limit(1)).first()
+    found = connection.execute(LAST).first()
     return (found.id, found.hash) if found else (0, START)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from accord.collect import events
 from accord.collect.refusals import Conflict, Invalid, NotThere, Stale
@@ -40,9 +41,19 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         raise Invalid(what, where=where, fields=fields) from None
 
 
+@lru_cache(maxsize=256)
+def _settings(text: str) -> Settings:
+    """Frozen, and asked for with each page."""
+    return Settings.model_validate_json(text)
+
+
 def _project(row: Row[Any]) -> Project:
-    settings = Settings.model_validate_json(row.settings)
-    return Project(row.id, row.name, settings, row.version, row.archived, row.created)
+    return Project(row.id, row.name, _settings(row.settings), row.version, row.archived, row.created)
+
+
+# Made once: SQLAlchemy needs longer to put a query together than SQLite to answer it.
+BY_ID = select(project).where(project.c.id == bindparam("which"))
+BY_NAME = select(project).where(project.c.name == bindparam("which"))
 
 
 def create(connection: Connection, name: str, settings: Settings, actor: str, now: float) -> int:
@@ -61,8 +72,7 @@ def create(connection: Connection, name: str, settings: Settings, actor: str, no
 
 def find(connection: Connection, which: int | str) -> Project:
     """By number or name. NotThere: there is none."""
-    column = project.c.id if isinstance(which, int) else project.c.name
-    row = connection.execute(select(project).where(column == which)).first()
+    row = connection.execute(BY_ID if isinstance(which, int) else BY_NAME, {"which": which}).first()
     if row is None:
         names = ", ".join(repr(one.name) for one in projects(connection)[:10]) or "none yet"
         raise NotThere("no such project", where=str(which), fix=f"there are: {names}" if isinstance(which, str) else "")

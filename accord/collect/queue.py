@@ -12,18 +12,28 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    exists,
+    func,
+    select,
+    text,
+)
 
+from accord.collect import queries
 from accord.collect.layouts import wire
 from accord.collect.projects import Project, find
 from accord.collect.refusals import NotAllowed, NotThere
-from accord.collect.schema import account, assignment, draft, item, judgement, member, output
+from accord.collect.schema import assignment, item, judgement
 from accord.collect.settings import Settings
 
 SWEPT = 200  # leases that one request frees, at most
-OF_LABELLING = ("label", "gold")
 
 
 @dataclass(frozen=True)
@@ -108,13 +118,7 @@ def next_page(connection: Connection, secret: bytes, project_id: int, account_id
 
 def rules_for(connection: Connection, found: Project, account_id: int) -> Rules:
     """NotAllowed where this account may not label in this project."""
-    query = (
-        select(account.c.active, account.c.role, account.c.sensitive, member.c.account_id, member.c.categories)
-        .select_from(account)
-        .outerjoin(member, and_(member.c.account_id == account.c.id, member.c.project_id == found.id))
-        .where(account.c.id == account_id)
-    )
-    who = connection.execute(query).first()
+    who = connection.execute(queries.WHO, {"account": account_id, "project": found.id}).first()
     if who is None or not who.active or who.role == "viewer":
         raise NotAllowed("this account does not label", fix="ask an admin")
     if found.archived:
@@ -127,54 +131,31 @@ def rules_for(connection: Connection, found: Project, account_id: int) -> Rules:
 
 def free_lapsed(connection: Connection, project_id: int, now: float) -> None:
     """Groups of leases that have run out are free again; what was drafted stays with the annotator."""
-    query = (
-        select(assignment.c.id, assignment.c.item_id, assignment.c.kind)
-        .where(assignment.c.project_id == project_id, assignment.c.status == "open", assignment.c.expires < now)
-        .order_by(assignment.c.id)
-        .limit(SWEPT)
-    )
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update(skip_locked=True)
-    for row in connection.execute(query).all():
-        connection.execute(
-            update(assignment).where(assignment.c.id == row.id).values(status="lapsed", ended=now, expires=None)
-        )
+    for row in connection.execute(queries.LAPSED, {"project": project_id, "now": now}).all():
+        connection.execute(queries.LAPSE, {"which": row.id, "now": now})
         if row.kind == "label":
             give_back(connection, row.item_id)
 
 
 def give_back(connection: Connection, item_id: int) -> None:
     """One judgement of this group is wanted again."""
-    connection.execute(update(item).where(item.c.id == item_id).values(taken=item.c.taken - 1))
+    connection.execute(queries.ADD_TAKEN, {"which": item_id, "more": -1})
 
 
 def renew(connection: Connection, assignment_id: int, settings: Settings, now: float) -> None:
     """Who works on a page keeps it."""
     until = now + 60 * settings.lease_minutes
-    connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(expires=until))
+    connection.execute(queries.RENEW, {"which": assignment_id, "until": until})
 
 
 def _own_open(connection: Connection, project_id: int, account_id: int) -> int | None:
-    query = (
-        select(assignment.c.id)
-        .where(
-            assignment.c.account_id == account_id,
-            assignment.c.project_id == project_id,
-            text("status = 'open'"),  # in these words the index of open pages is used
-            assignment.c.kind.in_(OF_LABELLING),
-        )
-        .order_by(assignment.c.number.desc())
-        .limit(1)
-    )
-    return connection.execute(query).scalar()
+    return connection.execute(queries.OWN_OPEN, {"account": account_id, "project": project_id}).scalar()
 
 
 def _number(connection: Connection, project_id: int, account_id: int) -> int:
     """The number of this account's next page."""
-    query = select(func.max(assignment.c.number)).where(
-        assignment.c.account_id == account_id, assignment.c.project_id == project_id
-    )
-    return int(connection.execute(query).scalar() or 0) + 1
+    found = connection.execute(queries.LAST_NUMBER, {"account": account_id, "project": project_id}).scalar()
+    return int(found or 0) + 1
 
 
 def _chosen(
@@ -195,28 +176,27 @@ def _first_item(connection: Connection, project_id: int, account_id: int, rules:
     It is looked for behind the last one that the account got, then from the beginning: so nobody walks past all that
     they did before, and groups that came back are found, too.
     """
-    last = (
-        select(item.c.position)
-        .join(assignment, assignment.c.item_id == item.c.id)
-        .where(assignment.c.account_id == account_id, assignment.c.project_id == project_id)
-        .where(item.c.gold.isnot(None) if gold else item.c.gold.is_(None))
-        .order_by(assignment.c.number.desc())
-        .limit(1)
-    )
-    reached = connection.execute(last).scalar()
+    of = {"account": account_id, "project": project_id}
+    reached = connection.execute(queries.LAST_POSITION[gold], of).scalar()
     for behind in [True, False] if reached is not None else [False]:
-        had = exists().where(
-            assignment.c.item_id == item.c.id, assignment.c.account_id == account_id, assignment.c.status != "lapsed"
-        )
-        query = select(item.c.id).where(item.c.project_id == project_id, ~had, *rules.allow())
-        query = query.where(text("gold is not null" if gold else "taken < wanted and gold is null"))
-        query = query.where(item.c.position > reached) if behind else query
-        query = query.order_by(item.c.position).limit(1)
-        if connection.dialect.name == "postgresql":
-            query = query.with_for_update(skip_locked=True, of=item)
-        if (id := connection.execute(query).scalar()) is not None:
+        query = _wanted(rules, gold=gold, behind=behind)
+        if (id := connection.execute(query, {**of, "reached": reached} if behind else of).scalar()) is not None:
             return int(id)
     return None
+
+
+@lru_cache(maxsize=256)
+def _wanted(rules: Rules, *, gold: bool, behind: bool) -> Select[Any]:
+    """The first group by position that is wanted, that these rules allow, and that the account has not had."""
+    had = exists().where(
+        assignment.c.item_id == item.c.id,
+        assignment.c.account_id == bindparam("account"),
+        text("assignment.status != 'lapsed'"),
+    )
+    query = select(item.c.id).where(item.c.project_id == bindparam("project"), ~had, *rules.allow())
+    query = query.where(text("gold is not null" if gold else "taken < wanted and gold is null"))
+    query = query.where(item.c.position > bindparam("reached")) if behind else query
+    return query.order_by(item.c.position).limit(1).with_for_update(skip_locked=True, of=item)
 
 
 def _drawn(secret: bytes, *of: object) -> bytes:
@@ -243,14 +223,13 @@ def _hand_out(
 ) -> int:
     """The page of this group for this account; where its lease had lapsed, the same page again."""
     if kind == "label":
-        connection.execute(update(item).where(item.c.id == item_id).values(taken=item.c.taken + 1))
+        connection.execute(queries.ADD_TAKEN, {"which": item_id, "more": 1})
     expires = now + 60 * found.settings.lease_minutes
-    of = (assignment.c.item_id == item_id, assignment.c.account_id == account_id, assignment.c.kind == kind)
-    if (lapsed := connection.execute(select(assignment.c.id).where(*of)).scalar()) is not None:
-        again = {"status": "open", "expires": expires, "ended": None}
-        connection.execute(update(assignment).where(assignment.c.id == lapsed).values(again))
+    of = {"item": item_id, "account": account_id, "kind": kind}
+    if (lapsed := connection.execute(queries.OF_ITEM, of).scalar()) is not None:
+        connection.execute(queries.AGAIN, {"which": lapsed, "until": expires})
         return int(lapsed)
-    k = connection.execute(select(item.c.k).where(item.c.id == item_id)).scalar_one()
+    k = connection.execute(queries.K, {"item": item_id}).scalar_one()
     values = {
         "item_id": item_id,
         "account_id": account_id,
@@ -262,30 +241,18 @@ def _hand_out(
         "created": now,
         "expires": expires,
     }
-    (made,) = connection.execute(insert(assignment).values(values)).inserted_primary_key or (0,)
+    (made,) = connection.execute(queries.ADD_PAGE, values).inserted_primary_key or (0,)
     return int(made)
 
 
 def page(connection: Connection, assignment_id: int, account_id: int) -> Page:
     """A page of this account. NotThere: there is none, or it is somebody else's."""
-    query = (
-        select(
-            assignment.c.project_id, assignment.c.item_id, assignment.c.number, assignment.c.kind, assignment.c.status,
-            assignment.c.shown, assignment.c.expires, item.c.prompt, item.c.tools, item.c.category, item.c.sensitive,
-            draft.c.version, draft.c.answer, draft.c.active_ms,
-        )
-        .join(item, item.c.id == assignment.c.item_id)
-        .outerjoin(draft, draft.c.assignment_id == assignment.c.id)
-        .where(assignment.c.id == assignment_id, assignment.c.account_id == account_id)
-        .where(assignment.c.kind.in_(OF_LABELLING))
-    )  # fmt: skip
-    row = connection.execute(query).first()
+    row = connection.execute(queries.PAGE, {"which": assignment_id, "account": account_id}).first()
     if row is None:
         raise NotThere("no such page", where=str(assignment_id))
     shown = tuple(json.loads(row.shown))
-    contents = select(output.c.content).where(output.c.item_id == row.item_id).order_by(output.c.place)
-    outputs = connection.execute(contents).scalars().all()
-    newest = _newest(connection, assignment_id)
+    outputs = connection.execute(queries.CONTENTS, {"item": row.item_id}).scalars().all()
+    newest = connection.execute(queries.NEWEST, {"which": assignment_id}).first()
     return Page(
         assignment=assignment_id, project=row.project_id, item=row.item_id, number=row.number, kind=row.kind,
         status=row.status, shown=shown, prompt=json.loads(row.prompt),
@@ -298,19 +265,13 @@ def page(connection: Connection, assignment_id: int, account_id: int) -> Page:
     )  # fmt: skip
 
 
-def _newest(connection: Connection, assignment_id: int) -> Any:
-    query = select(judgement.c.revision, judgement.c.answer, judgement.c.active_ms)
-    query = query.where(judgement.c.assignment_id == assignment_id).order_by(judgement.c.revision.desc()).limit(1)
-    return connection.execute(query).first()
-
-
 def progress(connection: Connection, project_id: int, account_id: int) -> Progress:
     """Counted when it is asked for, not with each page: it walks over all open groups."""
     found = find(connection, project_id)
     mine = (
         assignment.c.account_id == account_id,
         assignment.c.project_id == project_id,
-        assignment.c.kind.in_(OF_LABELLING),
+        queries.OF_LABELLING,
     )
     by_status = connection.execute(select(assignment.c.status, func.count()).where(*mine).group_by(assignment.c.status))
     counts = {str(status): int(count) for status, count in by_status}

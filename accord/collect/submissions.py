@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from accord.collect import events
+from accord.collect import events, queries
 from accord.collect.layouts import MOST_TEXT, canonical, warnings
 from accord.collect.projects import Project, find
-from accord.collect.queue import OF_LABELLING, free_lapsed, give_back, renew, rules_for
+from accord.collect.queue import free_lapsed, give_back, renew, rules_for
 from accord.collect.refusals import Conflict, Invalid, NotThere, Stale, Taken
-from accord.collect.schema import account, assignment, draft, item, judgement, outbox
+from accord.collect.schema import assignment, item, judgement, outbox
 
 MOST_DRAFT = 500_000  # characters
 MOST_MS = 10**9  # eleven days; no page takes longer
@@ -41,14 +41,7 @@ class Receipt:
 
 def _own(connection: Connection, assignment_id: int, account_id: int) -> tuple[Row[Any], Project]:
     """The page and its project, locked until the transaction ends. NotThere: none of this account."""
-    query = select(assignment).where(
-        assignment.c.id == assignment_id,
-        assignment.c.account_id == account_id,
-        assignment.c.kind.in_(OF_LABELLING),
-    )
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update()
-    row = connection.execute(query).first()
+    row = connection.execute(queries.OWN, {"which": assignment_id, "account": account_id}).first()
     if row is None:
         raise NotThere("no such page", where=str(assignment_id))
     found = find(connection, row.project_id)
@@ -74,14 +67,15 @@ def save_draft(
     text = json.dumps(answer, ensure_ascii=False)
     if not isinstance(answer, Mapping) or len(text) > MOST_DRAFT:
         raise Invalid(f"a draft is an object of at most {MOST_DRAFT} characters", where="answer")
-    stored = connection.execute(select(draft.c.version).where(draft.c.assignment_id == assignment_id)).scalar() or 0
+    stored = connection.execute(queries.DRAFT_VERSION, {"which": assignment_id}).scalar() or 0
     if stored != version:
         raise Stale("a newer draft is stored, from another tab or machine", where=f"version {stored}")
     values = {"version": version + 1, "answer": text, "active_ms": _ms(active_ms), "saved": now}
     if stored:
-        connection.execute(update(draft).where(draft.c.assignment_id == assignment_id).values(values))
+        changed = {f"new_{name}": value for name, value in values.items()}
+        connection.execute(queries.CHANGE_DRAFT, {"which": assignment_id, **changed})
     else:
-        connection.execute(insert(draft).values(assignment_id=assignment_id, **values))
+        connection.execute(queries.ADD_DRAFT, {"assignment_id": assignment_id, **values})
     if own.status == "open":
         renew(connection, assignment_id, found.settings, now)
     return version + 1
@@ -110,8 +104,9 @@ def submit(
     if (stored := _stored(connection, submission, payload, account_id)) is not None:
         return stored
     own, found = _own(connection, assignment_id, account_id)
-    if (stored := _stored(connection, submission, payload, account_id)) is not None:  # it came while we waited
-        return stored
+    if connection.dialect.name == "postgresql":  # it may have come while we waited for the page's row
+        if (stored := _stored(connection, submission, payload, account_id)) is not None:
+            return stored
     if not isinstance(answer, Mapping):
         raise Invalid("an answer is an object", where="answer")
     shown = json.loads(own.shown)
@@ -131,10 +126,9 @@ def submit(
         "payload": payload,
         "created": now,
     }
-    connection.execute(insert(judgement).values(values))
-    connection.execute(delete(draft).where(draft.c.assignment_id == assignment_id))
-    done = {"status": "done", "ended": now, "expires": None, "reason": None}
-    connection.execute(update(assignment).where(assignment.c.id == assignment_id).values(done))
+    connection.execute(queries.ADD_JUDGEMENT, values)
+    connection.execute(queries.END_DRAFT, {"which": assignment_id})
+    connection.execute(queries.DONE, {"which": assignment_id, "now": now})
     if newest == 0 and own.kind == "label":
         _tell(connection, found, own.item_id, now)
     kind = "corrected" if newest else "judged"
@@ -150,12 +144,7 @@ def _payload(assignment_id: int, answer: Any) -> str:
 
 def _stored(connection: Connection, submission: str, payload: str, account_id: int) -> Receipt | None:
     """What this submission led to, if it was stored already. Conflict: it was another one."""
-    query = (
-        select(judgement, assignment.c.account_id, assignment.c.shown)
-        .join(assignment, assignment.c.id == judgement.c.assignment_id)
-        .where(judgement.c.submission == submission)
-    )
-    row = connection.execute(query).first()
+    row = connection.execute(queries.STORED, {"submission": submission}).first()
     if row is None:
         return None
     if row.payload != payload or row.account_id != account_id:
@@ -165,8 +154,7 @@ def _stored(connection: Connection, submission: str, payload: str, account_id: i
 
 
 def _revision(connection: Connection, assignment_id: int) -> int:
-    query = select(func.max(judgement.c.revision)).where(judgement.c.assignment_id == assignment_id)
-    return int(connection.execute(query).scalar() or 0)
+    return int(connection.execute(queries.REVISION, {"which": assignment_id}).scalar() or 0)
 
 
 def _claim(connection: Connection, own: Row[Any], now: float) -> None:
@@ -218,7 +206,7 @@ def skip(connection: Connection, assignment_id: int, account_id: int, *, reason:
 
 
 def _name(connection: Connection, account_id: int) -> str:
-    return str(connection.execute(select(account.c.name).where(account.c.id == account_id)).scalar_one())
+    return str(connection.execute(queries.NAME, {"account": account_id}).scalar_one())
 
 
 def _ms(value: object) -> int:
@@ -239,7 +227,7 @@ def history(
         .join(item, item.c.id == assignment.c.item_id)
         .outerjoin(judgement, judgement.c.assignment_id == assignment.c.id)
         .where(assignment.c.account_id == account_id, assignment.c.project_id == project_id)
-        .where(assignment.c.kind.in_(OF_LABELLING))
+        .where(queries.OF_LABELLING)
         .group_by(
             assignment.c.id, assignment.c.number, assignment.c.status, assignment.c.ended, assignment.c.reason,
             item.c.prompt, item.c.category,
@@ -286,7 +274,7 @@ def adjudicate(
     if (stored := _stored(connection, submission, payload, account_id)) is not None:
         return stored
     lock = select(item.c.project_id, item.c.k).where(item.c.id == item_id)
-    row = connection.execute(lock.with_for_update() if connection.dialect.name == "postgresql" else lock).first()
+    row = connection.execute(lock.with_for_update()).first()
     if row is None:
         raise NotThere("no such group", where=str(item_id))
     made = connection.execute(select(assignment.c.id).where(*of)).scalar()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import FastAPI
@@ -41,7 +41,7 @@ def create_app(database: Database, config: ServerConfig) -> FastAPI:
         return static.response(version, name)
 
     for name in PARTS:
-        if importlib.util.find_spec(f"accord.collect.web.{name}"):
+        with contextlib.suppress(ImportError):  # while they are being built
             router = importlib.import_module(f"accord.collect.web.{name}").router
             app.include_router(router, include_in_schema=name == "api")
     app.add_exception_handler(HTTPException, _answer)

@@ -129,11 +129,12 @@ class ExportedOptions(Options):
     """What is exported."""
 
     panel: ClassVar[str] = "Export"
-    output: str = Field(title="FILE", description="Where to: .jsonl, .json, .csv (.gz or .zst after them) or .parquet.")
-    kind: Literal["groups", "pairs", "demonstrations", "judgements"] = Field(
-        "groups",
-        description="groups: everything that was said of each; pairs: comparisons with their weight; demonstrations: "
-        "for sft; judgements: a flat table of them.",
+    output: str = Field(title="FILE", description="Where to: a name ending in .jsonl, or .csv for tables.")
+    kind: Literal["groups", "pairs", "demonstrations", "csv", "csv_pairs"] | None = Field(
+        None,
+        description="groups: everything that was said of each, which can be imported again; pairs: comparisons with "
+        "their weight; demonstrations: for sft; csv: a table of judgements; csv_pairs: the pairs as a table. Not "
+        "given: groups, or csv where the name ends so.",
     )
     take: Literal["all", "adjudicated", "majority", "mean_rank", "dawid_skene"] = Field(
         "all",
@@ -143,6 +144,25 @@ class ExportedOptions(Options):
     ties: Literal["drop", "both"] = Field(
         "drop", description="Pairs of equals: left out, or written in both directions at half the weight."
     )
+    models: bool = Field(False, description="Name the models in pairs, too; groups always name them.")
+
+    @model_validator(mode="after")
+    def as_it_is_called(self) -> Self:
+        wanted = ".csv" if self.chosen.startswith("csv") else ".jsonl"
+        if not self.output.lower().endswith(wanted):
+            raise Conflict("output", f"{self.output!r} is no name for {self.chosen}", f"a name ending in {wanted}")
+        for key, default, kinds in (
+            ("ties", "drop", ("pairs", "csv_pairs")),
+            ("models", False, ("pairs", "csv_pairs")),
+        ):
+            if getattr(self, key) != default and self.chosen not in kinds:
+                raise Conflict(key, f"it is for {' and '.join(kinds)}", "leave it out")
+        return self
+
+    @property
+    def chosen(self) -> Literal["groups", "pairs", "demonstrations", "csv", "csv_pairs"]:
+        """The kind, also where it is not given."""
+        return self.kind or ("csv" if self.output.lower().endswith(".csv") else "groups")
 
 
 class DemoSiteOptions(Options):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from accord.collect import projects
 from accord.collect.database import open_database
-from accord.collect.exporting import Exported, export_to
+from accord.collect.exporting import Exported, Options, export_to
 from accord.stages.collect_configs import CollectExportConfig
 from accord.stages.tables import sized, tell
 
@@ -18,9 +19,8 @@ def run(config: CollectExportConfig, given: Mapping[str, object]) -> Exported:
     try:
         with database.read() as connection:
             project = projects.only(connection, config.project.project)
-        done = export_to(
-            database, project.id, about.output, kind=about.kind, take=about.take, ties=about.ties, actor="command line"
-        )
+        options = Options(about.chosen, about.take, about.ties, about.models)
+        done = export_to(database, project.id, about.output, actor="command line", now=time.time(), options=options)
         tell([f"{about.output}: {done.rows:,} rows, {sized(done.bytes)}", f"sha256 {done.sha256}"])
         return done
     finally:

@@ -138,7 +138,8 @@ def _said(database: Database, project: int, imported: Imported, seen: Seen, *, i
 def _scores(database: Database, config: CollectImportConfig) -> None:
     with database.read() as connection:
         project = projects.only(connection, config.project.project)
-    changed = import_scores(database, project.id, (row for _, row in rows(config.imported.data)))
+    found = (row for _, row in rows(config.imported.data))
+    changed = import_scores(database, project.id, found, actor=ACTOR, now=time.time())
     tell([f"project {project.name}: {changed:,} groups have a score now"])
     if project.settings.choice != "uncertain":
         tell(["they count when its setting `choice` is `uncertain`"])

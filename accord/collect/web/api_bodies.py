@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path
+from fastapi import Path, Security
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from accord.collect.settings import Flag, Layout, Settings
 
+PREFIX = "/api/v1"
+# For the description only: who asks is found out in `context`, which knows sessions, too.
+TOKEN = Security(HTTPBearer(auto_error=False, description="A token of an account: read, label or admin."))
 MOST_ID = 2**53 - 1  # what a page's JavaScript can hold, and every database
 LONGEST = 7 * 24 * 3600 * 1000  # milliseconds: a page was open for at most a week
 Id = Annotated[int, Path(ge=1, le=MOST_ID)]

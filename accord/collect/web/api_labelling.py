@@ -15,11 +15,11 @@ from accord.collect import projects, queue, submissions
 from accord.collect.database import secret
 from accord.collect.refusals import NotAllowed, NotThere
 from accord.collect.web import api_bodies as bodies
-from accord.collect.web.api_bodies import Id, refusals
+from accord.collect.web.api_bodies import PREFIX, TOKEN, Id, refusals
 from accord.collect.web.api_shown import page_json, project_json, respond, task_json
 from accord.collect.web.context import Visitor, annotator, database, visitor
 
-router = APIRouter(tags=["labelling"])
+router = APIRouter(prefix=PREFIX, tags=["labelling"], dependencies=[TOKEN])
 NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Nothing is left for this account."}}
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import select
 from accord.collect import accounts, passwords
 from accord.collect.schema import event
 from accord.collect.web import api_bodies as bodies
-from accord.collect.web.api_bodies import refusals
+from accord.collect.web.api_bodies import PREFIX, TOKEN, refusals
 from accord.collect.web.api_shown import respond
 from accord.collect.web.context import admin, config, database
 
-router = APIRouter(tags=["people"])
+router = APIRouter(prefix=PREFIX, tags=["people"], dependencies=[TOKEN])
 
 
 @router.get("/accounts", response_model=bodies.AccountsBody, responses=refusals(401, 403))

@@ -14,12 +14,12 @@ from accord.collect import projects
 from accord.collect.database import Database
 from accord.collect.refusals import Invalid, Refused
 from accord.collect.web import api_bodies as bodies
-from accord.collect.web.api_bodies import Id, refusals
+from accord.collect.web.api_bodies import PREFIX, TOKEN, Id, refusals
 from accord.collect.web.api_shown import project_json, respond
 from accord.collect.web.context import admin, database, viewer
 from accord.errors import InputError
 
-router = APIRouter(tags=["owners"])
+router = APIRouter(prefix=PREFIX, tags=["owners"], dependencies=[TOKEN])
 BLOCK = 256 * 1024  # bytes
 LINES = "application/x-ndjson"
 UPLOADED = {  # described by hand: the body is read as it comes, not held in memory

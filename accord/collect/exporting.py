@@ -1,4 +1,4 @@
-"""A project's judgements as lines of JSON or CSV: of one moment, in a stream, the same bytes for the same judgements."""
+"""A project's judgements as lines of JSON or CSV: of one moment, in a stream, the same bytes for what is the same."""
 
 from __future__ import annotations
 
@@ -81,33 +81,47 @@ def _groups(group: Group, options: Options) -> Iterator[Row]:
 
 def _pairs(group: Group, options: Options) -> Iterator[Row]:
     """Weighted as accord.data.choose.pairs weighs them: C(K,2) pairs share a judgement's part of the group's weight."""
+    rows = (_pair(group, one, options) for one in _compared(group, options.ties))
+    for number, row in enumerate(rows, 1):
+        yield {"id": f"{group.id}.{number}", **row}
+
+
+class Compared(NamedTuple):
+    """Two outputs, by place, as one judgement has them. margin: by how much the first is better."""
+
+    judgement: Judgement
+    chosen: int
+    rejected: int
+    weight: float
+    margin: float
+
+
+def _compared(group: Group, ties: Ties) -> Iterator[Compared]:
     heard, same = orders(group), group.same
     for judgement, order in heard:
         every = list(combinations(sorted(order), 2))
         for i, j in every:
             weight = group.weight / len(heard) / len(every)
-            if same[i] == same[j] or (order[i] == order[j] and options.ties == "drop"):
+            if same[i] == same[j] or (order[i] == order[j] and ties == "drop"):
                 continue
             if order[i] == order[j]:
-                yield _pair(group, judgement, (i, j), weight / 2, options, 0)
-                yield _pair(group, judgement, (j, i), weight / 2, options, 0)
+                yield Compared(judgement, i, j, weight / 2, 0.0)
+                yield Compared(judgement, j, i, weight / 2, 0.0)
             else:
-                ends = (i, j) if order[i] > order[j] else (j, i)
-                yield _pair(group, judgement, ends, weight, options, _gap(judgement, order, *ends))
+                best, worst = (i, j) if order[i] > order[j] else (j, i)
+                yield Compared(judgement, best, worst, weight, _gap(judgement, order, best, worst))
 
 
 def _gap(judgement: Judgement, order: Mapping[int, float], best: int, worst: int) -> float:
-    """By how much the better one is better: the margin that was said, else ranks, ratings apart."""
-    return judgement.margin if judgement.margin is not None else order[best] - order[worst]
+    """By how much the better one is better: the margin that was said, else how many ranks or ratings lie between."""
+    return float(order[best] - order[worst]) if judgement.margin is None else judgement.margin
 
 
-def _pair(
-    group: Group, judgement: Judgement, ends: tuple[int, int], weight: float, options: Options, margin: float
-) -> Row:
-    chosen, rejected = (group.completions[place] for place in ends)
-    row: Row = {"id": group.id, "prompt": plain(group.prompt)}
-    row |= {"chosen": plain(chosen.content), "rejected": plain(rejected.content), "margin": margin, "weight": weight}
-    row |= {"annotator": judgement.annotator, "category": group.category, "tools": list(group.tools) or None}
+def _pair(group: Group, one: Compared, options: Options) -> Row:
+    chosen, rejected = group.completions[one.chosen], group.completions[one.rejected]
+    row: Row = {"prompt": plain(group.prompt), "chosen": plain(chosen.content), "rejected": plain(rejected.content)}
+    row |= {"margin": one.margin, "weight": one.weight, "annotator": one.judgement.annotator}
+    row |= {"category": group.category, "tools": list(group.tools) or None}
     if options.models:
         row |= {"chosen_model": chosen.model, "rejected_model": rejected.model}
     return {name: value for name, value in row.items() if value is not None}
@@ -136,7 +150,7 @@ def _imitated(group: Group, options: Options) -> Row:
 def _table(group: Group, options: Options) -> Iterator[Row]:
     """An output of a judgement a row."""
     for judgement in group.judgements:
-        said = {"id": group.id, "category": group.category, "annotator": judgement.annotator}
+        said: Row = {"id": group.id, "category": group.category, "annotator": judgement.annotator}
         said |= {"settled": judgement.settled, "seconds": judgement.seconds, "text": judgement.written}
         if not group.completions:
             yield {**said, "prompt": _shown(plain(group.prompt))}

@@ -87,7 +87,7 @@ class _Reader:
         self.counted: dict[str, int] = {}
 
     def line(self, group: Group) -> Line:
-        outputs = [[_json(plain(one.content)), one.model] for one in group.completions]
+        outputs = [(_json(plain(one.content)), one.model) for one in group.completions]
         where = f"{group.source} (id {group.id})"
         if not self.least <= len(outputs) <= self.most:
             wanted = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"

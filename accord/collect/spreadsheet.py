@@ -42,5 +42,5 @@ def cell(value: Any) -> str:
 
 def _record(cells: list[str]) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
+    csv.writer(out).writerow(cells)  # ends in CR LF, so that a cell with either of them is quoted
     return out.getvalue().encode()

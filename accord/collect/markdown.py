@@ -1,4 +1,4 @@
-"""Markdown as HTML that a page may hold: whatever is written, nothing in it runs, loads, or looks like part of the page.
+"""Markdown as HTML that a page may hold: whatever is written, nothing in it runs, loads, or poses as part of the page.
 
 Two walls, one behind the other: the renderer passes no HTML through, and what it made is cleaned by a list of what is
 allowed. Pictures are not: their addresses would tell another host who reads what. They become their description.

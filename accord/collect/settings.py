@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Layout = Literal["ranking", "pair", "rating", "thumbs", "demonstration"]
 SLUG = r"^[a-z][a-z0-9_]{0,39}$"
 MOST_OUTPUTS = 9
-RESERVED = "sjkhn"  # letters that the page uses itself: skip, next and previous output, hide, notes
+RESERVED = "abhjknrs"  # the page's own: A and B better, instructions (how), next and previous output, notes, rank, skip
 
 
 class Part(BaseModel):

@@ -51,11 +51,11 @@ export class Drafts {
     clearTimeout(this.timer);
     this.timer = null;
     if (this.sending) await this.sending;
-    if (!this.dirty || this.paused || this.ended) return;
+    if (!this.dirty || this.paused || this.held || this.ended) return;
     this.sending = this.put(keepalive);
     await this.sending;
     this.sending = null;
-    if (this.dirty && !this.paused && !this.timer) this.soon(this.tries ? this.wait : SOON);
+    if (this.dirty && !this.paused && !this.held && !this.timer) this.soon(this.tries ? this.wait : SOON);
   }
 
   async put(keepalive) {
@@ -70,6 +70,19 @@ export class Drafts {
     } catch (error) {
       this.failed(error);
     }
+  }
+
+  /** Nothing more is sent until `resume`: the answer itself is on its way. What is on its way already arrives first. */
+  async hold() {
+    this.held = true;
+    clearTimeout(this.timer);
+    this.timer = null;
+    if (this.sending) await this.sending;
+  }
+
+  resume() {
+    this.held = false;
+    if (this.dirty) this.soon(SOON);
   }
 
   settled() {

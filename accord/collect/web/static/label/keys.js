@@ -37,7 +37,7 @@ export function keysOf(task, k) {
     task.layout === "thumbs" && [["2", "-"], "Bad", "or"],
     task.layout === "pair" && [["A", "B"], "A is better, B is better", "and"],
     task.layout === "pair" && task.ties && [["=", "0"], "Equal, both are bad", "and"],
-    task.layout === "pair" && !rates && [["1", "4"], "The same: A, B, equal, both are bad", "to"],
+    task.layout === "pair" && !rates && [["1", task.ties ? "4" : "2"], "The same, from left to right", "to"],
     task.layout !== "demonstration" && [["J", "K"], "Next and previous output", "and"],
     ranking && [["R"], "Between step 1 and step 2"],
     ranking && [["1", String(k)], "In step 2: the rank of the card; 0 takes it back", "to"],

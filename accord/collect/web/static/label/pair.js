@@ -7,15 +7,15 @@ import { contradictions } from "./ranks.js";
 import { outputText } from "./texts.js";
 
 const CHOICES = [
-  { value: "A", label: "A is better", keys: ["a", "1"] },
-  { value: "equal", label: "Equal", keys: ["=", "3"] },
-  { value: "bad", label: "Both are bad", keys: ["0", "4"] },
-  { value: "B", label: "B is better", keys: ["b", "2"] },
+  { value: "A", label: "A is better", key: "a" },
+  { value: "equal", label: "Equal", key: "=" },
+  { value: "bad", label: "Both are bad", key: "0" },
+  { value: "B", label: "B is better", key: "b" },
 ];
 
 export function pair(room) {
   const { answer, page, task } = room;
-  const options = CHOICES.filter((one) => task.ties || ["A", "B"].includes(one.value));
+  const options = CHOICES.filter((one) => task.ties || ["A", "B"].includes(one.value)).map((one, i) => ({ ...one, digit: String(i + 1) }));
   const columns = page.outputs.map(({ letter, turns }) => column(room, letter, turns, () => choose(letter)));
   const verdict = verdictField(answer, options, answer.rates);
   const warning = h("div.alert.warn", { role: "status", hidden: true });
@@ -36,7 +36,7 @@ export function pair(room) {
 
   function key(pressed) {
     const digits = !answer.rates;
-    const found = options.find(({ keys }) => keys[0] === pressed || (digits && keys[1] === pressed));
+    const found = options.find(({ key, digit }) => key === pressed || (digits && digit === pressed));
     if (!found) return judge(room, answer.letters[current], pressed);
     answer.choose(found.value);
     room.say(found.label);
@@ -77,11 +77,11 @@ function column(room, letter, turns, choose) {
 
 function verdictField(answer, options, rates) {
   const name = newId("verdict");
-  const boxes = options.map(({ value, label, keys }) => {
+  const boxes = options.map(({ value, label, key, digit }) => {
     const input = h("input.visually-hidden", { type: "radio", name, value });
     input.addEventListener("change", () => answer.choose(value));
-    const key = h("kbd", { "aria-hidden": "true" }, (rates ? keys[0] : keys[1]).toUpperCase());
-    return { value, input, element: h(`label.choice.verdict-${value}`, {}, input, h("span", {}, label, key)) };
+    const press = h("kbd", { "aria-hidden": "true" }, rates ? key.toUpperCase() : digit);
+    return { value, input, element: h(`label.choice.verdict-${value}`, {}, input, h("span", {}, label, press)) };
   });
   const element = h("fieldset.question.verdict", {}, h("legend", {}, "Which one is better, all in all?"),
     h("div.choices", {}, boxes.map((box) => box.element)));

@@ -107,6 +107,7 @@ export class Sheet {
     const { page, clock } = this;
     const body = { answer: this.answer.wire({ closed: true }), active_ms: clock.activeMs, wall_ms: clock.wallMs, revision: page.revision };
     this.busy(true);
+    await this.drafts.hold();
     const waits = (seconds, why) => bar("sending", "warn", `Not submitted yet: ${why}. Trying again in ${seconds} s; your answer is kept in this browser.`);
     try {
       const receipt = await delivered(this.kept, begun(this.kept, page.assignment, body), waits);
@@ -115,6 +116,7 @@ export class Sheet {
       await this.submitted(`Page ${page.number} is submitted.${more}`, receipt);
     } catch (error) {
       this.busy(false);
+      this.drafts.resume();
       if (!(error instanceof Refused)) throw error;
       this.refused(error);
     }

@@ -115,7 +115,7 @@ class Client:
         self,
         project: int,
         *,
-        kind: Literal["groups", "pairs", "demonstrations", "judgements"] = "groups",
+        kind: Literal["groups", "pairs", "demonstrations"] = "groups",
         take: str = "all",
         ties: Literal["drop", "both"] = "drop",
     ) -> Iterator[Json]:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
 from accord.collect import projects
 from accord.collect.database import Database
+from accord.collect.exporting import Export, Kind, Options, Ties
+from accord.collect.importing import Handling, import_groups
 from accord.collect.refusals import Invalid, Refused
 from accord.collect.web import api_bodies as bodies
 from accord.collect.web.api_bodies import PREFIX, TOKEN, Id, refusals
 from accord.collect.web.api_shown import project_json, respond
 from accord.collect.web.context import admin, database, viewer
+from accord.data.labelling_address import Taken
+from accord.data.read import read_groups
 from accord.errors import InputError
 
 router = APIRouter(prefix=PREFIX, tags=["owners"], dependencies=[TOKEN])
@@ -27,6 +33,12 @@ UPLOADED = {  # described by hand: the body is read as it comes, not held in mem
         "required": True,
         "description": "Groups, in any format that is read.",
         "content": {kind: {"schema": {"type": "string"}} for kind in (LINES, "application/json", "text/csv")},
+    }
+}
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The rows. X-Accord-Rows: how many; X-Accord-SHA256: of all bytes.",
+        "content": {kind: {"schema": {"type": "string"}} for kind in (LINES, "text/csv")},
     }
 }
 
@@ -60,9 +72,7 @@ async def import_(
     request: Request,
     project: Id,
     format: Annotated[Literal["jsonl", "json", "csv"], Query(description="Of the body.")] = "jsonl",
-    judgements: Annotated[
-        Literal["keep", "gold", "drop"], Query(description="What becomes of judgements that the groups have.")
-    ] = "keep",
+    judgements: Annotated[Handling, Query(description="What becomes of judgements that the groups have.")] = "keep",
     sensitive: Annotated[bool, Query(description="Blurred, and not for annotators who do not want them.")] = False,
 ) -> Response:
     """Groups from the body: all of them, or, after an error, none. A group that is there already is left as it is."""
@@ -83,11 +93,8 @@ async def _store(request: Request, path: Path) -> None:
 
 
 def _import(
-    database: Database, path: Path, project: int, actor: str, *, judgements: str, sensitive: bool
+    database: Database, path: Path, project: int, actor: str, *, judgements: Handling, sensitive: bool
 ) -> dict[str, int]:
-    from accord.collect.importing import import_groups
-    from accord.data.read import read_groups
-
     with database.read() as connection:
         projects.find(connection, project)
     try:
@@ -102,6 +109,51 @@ def _import(
         where, what = error.where.replace(name, ""), error.what.replace(name, "")
         raise Invalid(what, where=where, fix=error.fix, fields={where or "body": what}) from error
     return {"new": done.new, "same": done.same, "judgements": done.judgements}
+
+
+@router.get(
+    "/projects/{project}/export", response_class=StreamingResponse, responses={**EXPORTED, **refusals(401, 403, 404)}
+)
+def export(
+    request: Request,
+    project: Id,
+    kind: Annotated[Kind, Query(description="What a row is.")] = "groups",
+    take: Annotated[Taken, Query(description="Which judgements: all, the adjudicated, or a consensus.")] = "all",
+    ties: Annotated[Ties, Query(description="Of pairs: left out, or both ways at half the weight.")] = "drop",
+    models: Annotated[bool, Query(description="Pairs and tables: with the models' names.")] = False,
+) -> Response:
+    """Lines of JSON (or CSV) of one moment, with their number and hash.
+
+    Written aside first: so the hash is known before the first byte is sent, and who downloads slowly holds no old
+    state of the database.
+    """
+    who = admin(request)
+    made = Export(
+        database(request), project, Options(kind, take, ties, models), actor=who.account.name, now=time.time()
+    )
+    file = tempfile.TemporaryFile(prefix="accord-export-")
+    try:
+        for block in made:
+            file.write(block)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    assert made.done is not None
+    is_csv = kind.startswith("csv")
+    headers = {
+        "Content-Length": str(made.done.bytes),
+        "Content-Disposition": f'attachment; filename="{kind}-{project}.{"csv" if is_csv else "jsonl"}"',
+        "X-Accord-Rows": str(made.done.rows),
+        "X-Accord-SHA256": made.done.sha256,
+    }
+    return StreamingResponse(_sent(file), headers=headers, media_type="text/csv" if is_csv else LINES)
+
+
+def _sent(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while block := file.read(BLOCK):
+            yield block
 
 
 @router.get("/projects/{project}/quality", responses=refusals(401, 403, 404))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Security
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from accord.collect.settings import Flag, Layout, Settings
 
@@ -52,7 +52,9 @@ Wire = Annotated[dict[str, Any], WithJsonSchema(Answer.model_json_schema())]
 class Submission(Given):
     """An answer that is meant. The same `submission` again stores nothing new and gives the same receipt."""
 
-    submission: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$", description="Made by the client, e.g. a UUID.")]
+    submission: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_.:-]{8,80}$", description="Made by the client, e.g. a UUID.")
+    ]
     answer: Wire
     active_ms: Annotated[int, Field(ge=0, le=LONGEST, description="Time of work on the page.")] = 0
     wall_ms: Annotated[int, Field(ge=0, le=LONGEST, description="Time for which the page was open.")] = 0
@@ -180,16 +182,26 @@ class ProjectsBody(BaseModel):
     projects: list[ProjectBody]
 
 
+def _tuples(value: Any) -> Any:
+    """JSON has lists only; the settings are strict."""
+    if not isinstance(value, dict):
+        return value
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
+
+
+SettingsGiven = Annotated[Settings, BeforeValidator(_tuples)]
+
+
 class ProjectGiven(Given):
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    settings: Settings = Settings()
+    settings: SettingsGiven = Settings()
 
 
 class ProjectChange(Given):
     """version: the one that was read; settings replace all settings."""
 
     version: Annotated[int, Field(ge=1, le=MOST_ID)]
-    settings: Settings
+    settings: SettingsGiven
 
 
 class ImportedBody(BaseModel):

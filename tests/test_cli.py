@@ -16,13 +16,14 @@ import accord
 from accord.cli import main, spelled
 from accord.errors import Diverged, InputError, IntegrityError, ServiceError, StorageError
 from accord.records import Origin, RecordError
+from accord.stages.collect_commands import GROUPS
 from accord.stages.commands import COMMANDS
 from accord.stages.leaves import leaves
 
 SFT = ["sft", "--model", "m", "--data", "d", "--output_dir", "o"]
 
 
-SHOWN = [name for name, row in COMMANDS.items() if not row.hidden]
+SHOWN = [*(name for name, row in COMMANDS.items() if not row.hidden and " " not in name), *GROUPS]
 
 
 def plain(text: str) -> str:
@@ -99,6 +100,8 @@ def test_the_command_line_wins_over_the_file(stage: SimpleNamespace, tmp_path: P
         ([*SFT, "--config", "no.yaml"], "no.yaml: cannot be read (No such file or directory): give a YAML file"),
         (["stf"], "accord: unknown command 'stf': did you mean 'sft'?"),
         (["xyzzy"], "accord: unknown command 'xyzzy': the commands are " + ", ".join(SHOWN)),
+        (["collect", "imprt"], "accord collect: unknown command 'imprt': did you mean 'import'?"),
+        (["collect", "serve", "--prt", "1"], "--prt: unknown option: did you mean --port?"),
         (["--verson"], "--verson: unknown option: did you mean --version?"),
     ],
 )
@@ -192,10 +195,18 @@ def test_accord_alone_shows_the_stages_in_order(capsys: Any, words: list[str]) -
     assert places == sorted(places) and "│ simpo " not in text
 
 
+@pytest.mark.parametrize("words", [["collect"], ["collect", "--help"], ["collect", "-h"]])
+def test_a_group_shows_its_commands(capsys: Any, words: list[str]) -> None:
+    assert main(words) == 0
+    text = plain(capsys.readouterr().out)
+    inside = [name.split()[1] for name in COMMANDS if name.startswith("collect ")]
+    assert inside and all(f"│ {name} " in text for name in inside)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_every_option_with_its_panel(name: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert main([name, "--help"]) == 0
+    assert main([*name.split(), "--help"]) == 0
     text = plain(capsys.readouterr().out)
     assert COMMANDS[name].example in text
     for leaf in leaves(COMMANDS[name].config).values():
@@ -245,7 +256,7 @@ def test_a_word_alone_is_the_option_that_the_command_declares(capsys: Any, monke
 
 def test_a_word_that_may_be_left_out_stands_in_brackets(capsys: Any) -> None:
     for name, usage in (("runs", "accord runs [DIRECTORY] [OPTIONS]"), ("verify", "accord verify DIRECTORY [OPTIONS]")):
-        assert main([name, "--help"]) == 0
+        assert main([*name.split(), "--help"]) == 0
         assert f"Usage: {usage}" in capsys.readouterr().out
 
 
@@ -298,9 +309,10 @@ def test_version(capsys: Any) -> None:
 def test_examples_in_the_table_are_spelt_right() -> None:
     for name, row in COMMANDS.items():
         program, *words = row.example.split()
-        assert program == "accord" and words[0] == name
+        own = name.split()
+        assert program == "accord" and words[: len(own)] == own
         required = {leaf.key for leaf in leaves(row.config).values() if leaf.required}
-        spelt = spelled([name, *words[1:]])[1:]
+        spelt = spelled(words)[len(own) :]
         assert required <= {word.removeprefix("--").partition("=")[0] for word in spelt}
 
 

@@ -55,7 +55,7 @@ def test_every_option_has_a_help_a_unique_name_and_a_small_group(name: str) -> N
         free = (("check", "model"), ("runs", "directory"), ("sample", "reward"), ("online-dpo", "reward"))
         free = (*free, ("perplexity", "output"), ("report", "output"))
         judged = (("winrate", "data"), ("winrate", "model"))  # verdicts, or models whose answers are judged
-        own = name == "demo" or (name, leaf.key) in (*free, *judged)
+        own = name in ("demo", "collect demo") or (name, leaf.key) in (*free, *judged)
         if (name, leaf.key) == ("rl", "algorithm"):
             continue  # which the other commands have in their name
         assert leaf.required == (leaf.key in needed and not own)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import IntegrityError
 
 from accord.collect import schema
-from accord.collect.database import Database, check_local, connect, database_url, shown_url
+from accord.collect.engine import Database, check_local, connect, database_url, shown_url
 from accord.errors import InputError, StorageError
 
 HERE = Path(__file__).parent / "migrations"

@@ -17,7 +17,7 @@ from accord.collect import events, projects
 from accord.collect.database import Database
 from accord.collect.spreadsheet import csv_lines
 from accord.data.choose import demonstration, orders
-from accord.data.formats import FORMATS, to_rows
+from accord.data.formats import whole_row
 from accord.data.labelling import demonstrated, labelled_groups
 from accord.data.labelling_address import TAKES, Taken
 from accord.data.plain_formats import plain
@@ -75,8 +75,7 @@ def export_rows(
 
 
 def _groups(group: Group, options: Options) -> Iterator[Row]:
-    rows, _ = to_rows(FORMATS["group"], group)
-    yield from rows
+    yield whole_row(group)
 
 
 def _pairs(group: Group, options: Options) -> Iterator[Row]:

@@ -194,6 +194,12 @@ def to_rows(form: Format, group: Group) -> tuple[list[Columns], list[str]]:
     return rows, list(dict.fromkeys(names))
 
 
+def whole_row(group: Group) -> Columns:
+    """The one row of a group in the format `group`, which holds all of it: nothing is tried."""
+    (columns,) = plain_formats.group_rows(group)
+    return _with_common(group, columns)
+
+
 def _with_rows(form: Format, part: Group) -> Group:
     """The part with only those of several judgements of which a row of their own says something."""
     if len(part.judgements) < 2:

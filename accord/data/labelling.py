@@ -21,6 +21,7 @@ from accord.data.labelling_address import Address, Taken, address_of
 from accord.data.labelling_answers import UNNAMED, judgement_of, text_of
 from accord.data.labelling_consensus import Consensus, consensus_of
 from accord.data.lines import Raw, RowOrigin
+from accord.data.plain_formats import plain
 from accord.errors import InputError
 from accord.records import Completion, Group, Judgement, Origin
 
@@ -99,11 +100,11 @@ def _all_groups(connection: Connection, project: Project) -> Iterator[Group]:
         outputs: dict[int, list[Completion]] = {}
         for item, content, model in connection.execute(text(OUTPUTS), span):
             outputs.setdefault(item, []).append(Completion(text_of(json.loads(content)), model))
-        newest = {row.assignment: row for row in connection.execute(text(JUDGEMENTS), span)}
+        newest = {row[0]: row for row in connection.execute(text(JUDGEMENTS), span)}
         said: dict[int, list[Judgement]] = {}
         count = {item.id: item.k for item in items}
-        for row in newest.values():
-            said.setdefault(row.item_id, []).append(_judgement(row, count[row.item_id]))
+        for _, item_id, *row in newest.values():
+            said.setdefault(item_id, []).append(_judgement(row, count[item_id]))
         for item in items:
             number += 1
             source = RowOrigin(f"project {project.name}", number)
@@ -111,14 +112,15 @@ def _all_groups(connection: Connection, project: Project) -> Iterator[Group]:
         after = items[-1].id
 
 
-def _judgement(row: Any, k: int) -> Judgement:
+def _judgement(row: Sequence[Any], k: int) -> Judgement:
+    kind, shown, key, name, answer, active_ms = row
     return judgement_of(
-        json.loads(row.answer),
+        json.loads(answer),
         k=k,
-        shown=json.loads(row.shown),
-        annotator=None if row.key.startswith(UNNAMED) else row.name,
-        active_ms=row.active_ms,
-        settled=row.kind == "adjudication",
+        shown=json.loads(shown) if shown != "[]" else (),
+        annotator=None if key.startswith(UNNAMED) else name,
+        active_ms=active_ms,
+        settled=kind == "adjudication",
     )
 
 
@@ -206,10 +208,7 @@ def digest_of_database(name: str) -> str:
     found = hashlib.sha256()
     for group in groups_at(address_of(name)):
         said = [one.said for one in group.judgements]
-        row = [group.id, group.prompt, group.weight, group.category, group.tools, group.completions, said]
-        found.update(json.dumps(row, default=_plain, sort_keys=True).encode())
+        outputs = [[plain(one.content), one.model] for one in group.completions]
+        row = [group.id, plain(group.prompt), group.weight, group.category, list(group.tools), outputs, said]
+        found.update(json.dumps(row, sort_keys=True).encode())
     return found.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return value.plain()

@@ -36,7 +36,7 @@ def judgement_of(
     flags: dict[str, tuple[bool | None, ...]] = {name: tuple(v) for name, v in answer.get("flags", {}).items()}
     if answer.get("both_bad"):
         flags[BOTH_BAD] = (True,) * k
-    at = {place: number for number, place in enumerate(shown, 1)}
+    at = {place: number for number, place in enumerate(shown, 1)} if shown else {}
     seconds = answer.get("seconds", None if active_ms is None else active_ms / 1000)
     return Judgement(
         ranks=_tuple(answer.get("ranks")),
@@ -44,7 +44,9 @@ def judgement_of(
         labels=_tuple(answer.get("labels")),
         margin=answer.get("margin"),
         annotator=annotator,
-        aspects={name: tuple(map(float, values)) for name, values in answer.get("aspects", {}).items()},
+        aspects={name: tuple(map(float, values)) for name, values in answer["aspects"].items()}
+        if "aspects" in answer
+        else {},
         classes=None if answer.get("classes") is None else tuple(map(_class, answer["classes"])),
         flags=flags,
         shown=tuple(at[place] for place in range(k)) if len(at) == k > 0 else None,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-MOST = 200_000  # characters; what is longer is shown as it was written
+MOST = 30_000  # characters; what is longer is shown as it was written (30,000 brackets take 2 s, 100,000 take 21 s)
+DEEPEST = 40  # quotes and lists within each other; what goes deeper is shown as it was written
 TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s",
     "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
@@ -23,14 +24,16 @@ KEPT = "\n\t\u200c\u200d\u200e\u200f\u061c"  # line breaks, joiners and marks th
 OBEYED = re.compile(r"[^\x20-\x7e]")
 
 
+@lru_cache(256)  # the same group is shown to several people
 def render(text: str) -> str:
     """Safe HTML. Characters that a browser would obey (overrides of the direction of writing) are shown as signs."""
     import html
 
-    shown = visible(text)
-    if len(shown) > MOST:
+    shown, renderer = visible(text), _renderer()
+    tokens = renderer.parse(shown) if len(shown) <= MOST else None
+    if tokens is None or any(token.level >= DEEPEST - 1 for token in tokens):  # what lies deeper would be left out
         return f"<pre>{html.escape(shown)}</pre>"
-    return _clean(_renderer().render(shown))
+    return _clean(renderer.renderer.render(tokens, renderer.options, {}))
 
 
 def visible(text: str) -> str:
@@ -49,7 +52,7 @@ def _visible(one: str) -> str:
 def _renderer() -> Any:
     from markdown_it import MarkdownIt
 
-    made = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 50})
+    made = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": DEEPEST})
     made.enable(["table", "strikethrough"])
     made.add_render_rule("image", _description)
     return made

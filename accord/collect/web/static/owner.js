@@ -23,12 +23,15 @@ for (const box of document.querySelectorAll("[data-refresh]")) {
   document.addEventListener("visibilitychange", refresh);
 }
 
-// The window's place stays, since nothing above the box changes; tables that were scrolled sideways keep theirs.
+// The window's place stays, since nothing above the box changes; tables that were scrolled sideways
+// keep theirs, and what was opened stays open.
 function replace(box, text) {
   const scrolled = new Map([...box.querySelectorAll("[id]")].map((part) => [part.id, part.scrollLeft]));
   const focused = box.contains(document.activeElement) ? document.activeElement.id : "";
   const top = window.scrollY;
+  const open = [...box.querySelectorAll("details[open][id]")].map((part) => part.id);
   box.innerHTML = text;
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   for (const [id, left] of scrolled) if (left) document.getElementById(id)?.scrollTo(left, 0);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   window.scrollTo(window.scrollX, top);

@@ -161,6 +161,7 @@ export class Sheet {
     document.removeEventListener("visibilitychange", this.leaving);
     window.removeEventListener("pagehide", this.leaving);
     await this.drafts.end({ forget });
+    this.busy(false);
   }
 
   /** While it is on its way nothing can be changed. */

@@ -28,7 +28,12 @@ PARTS = ("api", "account_pages", "label_pages", "owner_pages")  # in the order i
 def create_app(database: Database, config: ServerConfig) -> FastAPI:
     """The site over a database that is open; nothing runs yet."""
     app = FastAPI(
-        title="Accord", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+        title="Accord",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url="/api/v1/openapi.json",
     )
     static = Static()
     app.state.database, app.state.config = database, config

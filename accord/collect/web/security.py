@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
+import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
 from starlette.requests import Request
@@ -103,7 +103,7 @@ class Incoming:
     """The body of a request, counted."""
 
     def __init__(self, receive: Receive, most: int) -> None:
-        self.receive, self.most, self.size = receive, most, 0
+        self.receive, self.most, self.size, self.ended = receive, most, 0, False
         self.refused: TooLarge | None = None
         self.kept: Message | None = None
 
@@ -114,7 +114,7 @@ class Incoming:
         if self.refused is not None:
             raise self.refused
         message = await self.receive()
-        self.size += len(message.get("body", b""))
+        self._note(message)
         if self.size > self.most:
             raise self.too_large()
         return message
@@ -126,22 +126,21 @@ class Incoming:
     async def whole(self) -> bytes:
         """All of it; it is handed on again."""
         parts = []
-        more = True
-        while more:
-            message = await self()
-            parts.append(message.get("body", b""))
-            more = message["type"] == "http.request" and message.get("more_body", False)
+        while not self.ended:
+            parts.append((await self()).get("body", b""))
         body = b"".join(parts)
         self.kept = {"type": "http.request", "body": body, "more_body": False}
         return body
 
     async def throw_away(self) -> None:
         """What is still coming, for a while."""
-        until = time.monotonic() + LINGER
-        while time.monotonic() < until:
-            message = await self.receive()
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
+        with anyio.move_on_after(LINGER):
+            while not self.ended:
+                self._note(await self.receive())
+
+    def _note(self, message: Message) -> None:
+        self.size += len(message.get("body", b""))
+        self.ended = message["type"] != "http.request" or not message.get("more_body", False)
 
 
 class Outgoing:

@@ -16,7 +16,7 @@ from accord.stages.tables import tell, written
 
 
 def run(config: CollectSimulateConfig, given: Mapping[str, object]) -> None:
-    """Labels, and says what came out beside what was put in. IntegrityError: a group has more judgements than wanted."""
+    """Labels, and says what came out beside what was put in. IntegrityError: a group was judged too often."""
     asked = config.simulation
     habits = Habits(asked.noise, asked.tie_width, asked.position_bias, asked.skip_rate)
     simulation = Simulation(

@@ -182,7 +182,7 @@ class SimulatedOptions(Options):
 
     panel: ClassVar[str] = "Simulation"
     annotators: int = Field(20, ge=1, le=1_000, description="How many, all at once.")
-    noise: float = Field(1.0, ge=0, le=100, description="Standard deviation of what one annotator sees in an output.")
+    noise: float = Field(1.0, ge=0, le=100, description="Scale of the noise (Gumbel, in logits) in what one sees.")
     tie_width: float = Field(0.3, ge=0, le=100, description="Outputs that seem closer than this are called equal.")
     position_bias: float = Field(0.0, ge=-100, le=100, description="How much better the output shown first seems.")
     skip_rate: float = Field(0.02, ge=0, le=1, description="Share of pages that are skipped.")

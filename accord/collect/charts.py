@@ -11,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 HIGH = 26  # of a row of bars, in units of the picture
-WIDE = 480
+WIDE = 420
 SHADES = 10  # classes .heat-0 .. .heat-10
 
 
@@ -26,9 +26,9 @@ class Bar(NamedTuple):
     marked: bool = False
 
 
-def bars(rows: Sequence[Bar], alt: str, *, at: float | None = None, names: int = 130) -> Markup:
+def bars(rows: Sequence[Bar], alt: str, *, at: float | None = None, names: int = 120) -> Markup:
     """Horizontal bars from 0 to 1 with intervals. at: a line to compare with. names: the width that names get."""
-    width = WIDE - names - 100
+    width = WIDE - names - 70
     parts = []
     for i, row in enumerate(rows):
         y = i * HIGH
@@ -40,7 +40,7 @@ def bars(rows: Sequence[Bar], alt: str, *, at: float | None = None, names: int =
             x1, x2, middle = names + width * row.low, names + width * row.high, y + HIGH / 2
             parts.append(f'<path class="whisker" d="M{x1:.1f} {middle:.1f}H{x2:.1f}M{x1:.1f} {middle - 4:.1f}v8'
                          f'M{x2:.1f} {middle - 4:.1f}v8"/>')  # fmt: skip
-        parts.append(_text(WIDE - 92, y + 17, row.said, "label ink"))
+        parts.append(_text(WIDE - 62, y + 17, row.said, "label ink"))
     if at is not None:
         x = names + width * at
         parts.append(f'<path class="level" d="M{x:.1f} 0V{len(rows) * HIGH}"/>')
@@ -72,7 +72,7 @@ def columns(
 
 def heat(names: Sequence[str], values: Sequence[Sequence[float | None]], low: float, high: float, alt: str) -> Markup:
     """Who with whom: a square each, the darker the more; low and high: the ends of the shades."""
-    side, left = 34, 110
+    side, left = 34, 120
     parts = []
     for i, row in enumerate(values):
         parts.append(_text(left - 8, 20 + i * side + side / 2 + 4, _short(names[i], left), "label end", title=names[i]))
@@ -119,6 +119,6 @@ def _text(x: float, y: float, text: str, name: str, *, title: str = "") -> str:
 
 
 def _short(text: str, room: int) -> str:
-    """About what fits: a letter takes 6.5 units."""
-    most = int(room / 6.5) - 1
+    """About what fits: a letter takes about 7 units."""
+    most = int(room / 7) - 1
     return text if len(text) <= most else text[: most - 1] + "…"

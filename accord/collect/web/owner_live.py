@@ -74,8 +74,8 @@ def _facts(quality: Quality) -> list[tuple[str, str, str]]:
     best = next((one for one in quality.agreed if one.question in (PAIRS, RATINGS, THUMBS)), None)
     agreed = figures_of(best) if best else {}
     main = headline(agreed)
-    alpha = NONE if main is None or math.isnan(main.estimate.mean) else f"{main.estimate.mean:.2f}"
-    spread = "" if alpha == NONE or main is None else _ends(main.estimate.interval, ".2f")
+    alpha = NONE if main is None or math.isnan(main.estimate.mean) else f"{main.estimate.mean:z.2f}"
+    spread = "" if alpha == NONE or main is None else _ends(main.estimate.interval, "z.2f")
     return [
         ("Groups complete", f"{progress.complete:,}", f"of {progress.groups:,}"),
         ("Judgements", f"{progress.judgements:,}", f"of {progress.wanted:,} wanted"),
@@ -136,7 +136,7 @@ def _percent(figure: Figure | None) -> str:
 def _coefficient(figure: Figure | None) -> str:
     if figure is None or math.isnan(figure.estimate.mean):
         return NONE
-    return f"{figure.estimate.mean:.2f} {_ends(figure.estimate.interval, '.2f')}".strip()
+    return f"{figure.estimate.mean:z.2f} {_ends(figure.estimate.interval, 'z.2f')}".strip()
 
 
 def _ends(interval: Interval, form: str) -> str:
@@ -146,6 +146,10 @@ def _ends(interval: Interval, form: str) -> str:
 def _pictures(quality: Quality, labels: Mapping[str, str], names: Mapping[int, str]) -> dict[str, Markup]:
     people = quality.everyone.annotators
     found = {}
+    rows = [bar for one in quality.agreed if (bar := _beyond(one, labels)) is not None]
+    if rows:
+        alt = "Agreement beyond chance: " + ", ".join(f"{row.name} {row.said}" for row in rows)
+        found["beyond"] = charts.bars(rows, alt, names=200)
     if quality.pace.days:
         dates = [f"{datetime.fromtimestamp(day, UTC):%d %b}".lstrip("0") for day, _ in quality.pace.days]
         found["days"] = charts.columns([count for _, count in quality.pace.days], dates, "Judgements a day")
@@ -159,11 +163,11 @@ def _pictures(quality: Quality, labels: Mapping[str, str], names: Mapping[int, s
         )
     if quality.ticked:
         rows = [Bar(labels.get(key, key), share, f"{share:.1%}") for key, share in quality.ticked.items()]
-        found["flags"] = charts.bars(rows, "How often each flag is ticked", names=220)
+        found["flags"] = charts.bars(rows, "How often each flag is ticked", names=200)
     if quality.skips:
         most = max(count for _, count in quality.skips)
         rows = [Bar(reason, count / most, f"{count:,}") for reason, count in quality.skips]
-        found["skips"] = charts.bars(rows, "Why pages were skipped", names=220)
+        found["skips"] = charts.bars(rows, "Why pages were skipped", names=200)
     agreeing = [one for one in people if one.others is not None][:MOST]
     if agreeing:
         rows = [_agreeing(one) for one in agreeing]
@@ -178,6 +182,17 @@ def _pictures(quality: Quality, labels: Mapping[str, str], names: Mapping[int, s
         alt = f"How far each two annotators agree, from {low:.0%} to {high:.0%}"
         found["together"] = charts.heat([names[one] for one in accounts], values, low, high, alt)
     return found
+
+
+def _beyond(one: Agreed, labels: Mapping[str, str]) -> Bar | None:
+    """From 0, chance, to 1; what lies below chance is drawn as 0, and written."""
+    main = headline(figures_of(one))
+    if main is None or math.isnan(main.estimate.mean):
+        return None
+    low, high = (None if math.isnan(end) else min(1.0, max(0.0, end)) for end in main.estimate.interval)
+    flag = one.question.removeprefix(FLAG)
+    name = QUESTIONS.get(one.question) or labels.get(flag, flag)
+    return Bar(name, max(0.0, main.estimate.mean), f"{main.estimate.mean:z.2f}", low, high)
 
 
 def _place(i: int, estimate: Estimate) -> Bar:

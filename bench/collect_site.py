@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.collect.importing import import_groups
 from sqlalchemy import func, select
 
 from accord.collect import accounts, projects, tokens
 from accord.collect.database import open_database
+from accord.collect.importing import import_groups
 from accord.collect.migrate import create_database
 from accord.collect.roles import Account
 from accord.collect.schema import assignment, item, judgement
@@ -37,13 +37,14 @@ PROGRAM = "import sys, json; from accord.collect.serve import *; serve(Serving(*
 def groups(count: int, k: int = 4) -> Iterator[Group]:
     """Groups as long as real ones: a prompt of 40 words, outputs of 150, all different."""
     chance = random.Random(0)
+    said = chance.choices(WORDS, k=100_000)
     for i in range(count):
-        outputs = tuple(Completion(text(chance, 150), f"model-{place}") for place in range(k))
-        yield Group(f"group-{i}", text(chance, 40), outputs)
-
-
-def text(chance: random.Random, words: int) -> str:
-    return " ".join(chance.choices(WORDS, k=words))
+        start = chance.randrange(len(said) - 150 * k)
+        outputs = tuple(
+            Completion(" ".join([str(i), *said[start + 150 * place : start + 150 * (place + 1)]]), f"model-{place}")
+            for place in range(k)
+        )
+        yield Group(f"group-{i}", " ".join([str(i), *said[start : start + 40]]), outputs)
 
 
 @dataclass
@@ -106,7 +107,8 @@ def filled(url: str, *, groups: int, annotators: int) -> Served:
             tokens.make(connection, Account(id, f"annotator-{i}", "annotator", True), "bench", "label", now)
             for i, id in enumerate(people)
         ]
-    import_groups(database, project, given, actor="bench", judgements="drop", now=now)
+    if groups:
+        import_groups(database, project, given, actor="bench", judgements="drop", now=now)
     database.close()
     return Served(url, project, made, people)
 

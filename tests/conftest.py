@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from collect_postgres import database_url, postgres, postgres_url  # noqa: F401 - fixtures
 from stage_runs import Run, furnish, quick_run
 
 atexit.register(shutil.rmtree, os.environ["ACCORD_CACHE"], ignore_errors=True)

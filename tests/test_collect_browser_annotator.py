@@ -149,10 +149,15 @@ def test_a_ranking_by_fields_as_a_screen_reader_uses_them_with_one_output_left_o
     assert by_letters(row, row["answer"]["ranks"]) == [2, None, 1, 2]
 
 
-@pytest.mark.parametrize("choice, ranks, bad", [("A is better", [1, 2], None), ("B is better", [2, 1], None),
-                                                ("Equal", [1, 1], None), ("Both are bad", [1, 1], True)])  # fmt: skip
-@pytest.mark.parametrize("by", ["mouse", "letters", "digits"])
-def test_a_pair(place: Site, chrome: Any, by: str, choice: str, ranks: list[int], bad: bool | None) -> None:
+CHOICES = {"A is better": ([1, 2], None), "B is better": ([2, 1], None), "Equal": ([1, 1], None),
+           "Both are bad": ([1, 1], True)}  # fmt: skip
+WAYS = [*((choice, "letters") for choice in CHOICES), ("A is better", "mouse"), ("Both are bad", "mouse"),
+        ("B is better", "digits"), ("Equal", "digits")]  # fmt: skip
+
+
+@pytest.mark.parametrize("choice, by", WAYS)
+def test_a_pair(place: Site, chrome: Any, choice: str, by: str) -> None:
+    ranks, bad = CHOICES[choice]
     project = place.project(f"pair {choice} {by}", [TWO], layout="pair", rate=by == "letters")
     page = begun(place, chrome, project)
     if by == "mouse":
@@ -521,19 +526,21 @@ def test_long_texts_are_folded(place: Site, chrome: Any) -> None:
     assert page.evaluate(height) == folded
 
 
-@pytest.mark.parametrize("layout", SEEN)
 @pytest.mark.parametrize("width", [360, 720, 1440])
-def test_nothing_is_wider_than_the_screen_and_all_has_a_name(place: Site, chrome: Any, layout: str, width: int) -> None:
+def test_nothing_is_wider_than_the_screen_and_all_has_a_name(place: Site, chrome: Any, width: int) -> None:
     """360: a phone. 720: a screen of 1440 pixels at 200 %."""
-    group = {"demonstration": {"prompt": "x" * 300, "outputs": []}, "pair": TWO}.get(layout, ONE)
-    project = place.project(f"{layout} at {width}", [group], layout=layout)
-    page = begun(place, chrome, project, viewport={"width": width, "height": 740})
+    page = place.page(chrome, "anna", "/home", viewport={"width": width, "height": 740})
     _fits(page, width)
-    if layout == "ranking":
-        page.keyboard.press("r")
+    for layout, seen in SEEN.items():
+        group = {"demonstration": {"prompt": "x" * 300, "outputs": []}, "pair": TWO}.get(layout, ONE)
+        project = place.project(f"{layout} at {width}", [group], layout=layout)
+        page.goto(f"{place.url}/label/{project}")
+        page.wait_for_selector(seen)
         _fits(page, width)
-    for path in ("/home", f"/label/{project}/history"):
-        page.goto(place.url + path)
+        if layout == "ranking":
+            page.keyboard.press("r")
+            _fits(page, width)
+        page.goto(f"{place.url}/label/{project}/history")
         _fits(page, width)
 
 

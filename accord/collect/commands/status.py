@@ -51,36 +51,67 @@ def _row(connection: Connection, one: projects.Project) -> dict[str, Any]:
 def _one(connection: Connection, project: projects.Project, json: str | None) -> None:
     from accord.collect.quality import quality
 
-    found = quality(connection, project)
-    if written(found.to_json(), json):
+    told = quality(connection, project).to_json()
+    if written(told, json):
         return
-    told = found.to_json()
     show([_row(connection, project)], title=project.name)
-    if told["annotators"]:
-        show([_annotator(row) for row in told["annotators"]], title="annotators")
-    if told["agreement"]:
-        show([_cells(row) for row in told["agreement"]], title="agreement")
+    if told["everyone"]["annotators"]:
+        show([_annotator(one) for one in told["everyone"]["annotators"]], title="annotators")
+    if told["agreed"]:
+        show([_agreed(one) for one in told["agreed"]], title="two annotators of one group")
     tell(_notes(told))
 
 
-def _annotator(row: Mapping[str, Any]) -> dict[str, Any]:
-    return _cells({key: value for key, value in row.items() if key not in ("id", "ratings")})
+def _annotator(one: Mapping[str, Any]) -> dict[str, Any]:
+    others = one["others"] or {"mean": None, "interval": None}
+    return {
+        "name": one["name"],
+        "labels": one["labels"],
+        "skips": one["skips"],
+        "seconds": _number(one["seconds"], 0),
+        "ties": _percent(one["ties"]),
+        "first shown wins": _percent(one["first"] and one["first"]["share"]),
+        "agrees with others": _percent(others["mean"]),
+        "95 % interval": _range(others["interval"]),
+        "gold right": _percent(one["gold"] and one["gold"]["mean"]),
+    }
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers short, intervals as 0.1 to 0.3, what is not known as a dash."""
-    return {key: _cell(value) for key, value in row.items() if not isinstance(value, Mapping)}
+def _agreed(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The statistics that this kind of question has."""
+    found = {name.replace("_", " "): _number(_value(one.get(name)), 2) for name in FIGURES}
+    return {"question": one["question"], "groups": one["items"], "couples": one["couples"], **found}
 
 
-def _cell(value: object) -> object:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return f"{_cell(value[0])} to {_cell(value[1])}"
-    return value
+FIGURES = ("same", "agreeing_pairs", "kendall_tau_b", "fleiss_kappa", "nominal_alpha", "ordinal_alpha")
+
+
+def _value(one: object) -> object:
+    return one["value"] if isinstance(one, Mapping) else one
+
+
+def _number(value: object, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
+
+
+def _percent(share: object) -> str:
+    return f"{100 * share:.0f} %" if isinstance(share, int | float) else "-"
+
+
+def _range(interval: object) -> str:
+    low, high = interval.values() if isinstance(interval, Mapping) else interval or (None, None)  # type: ignore[misc]
+    return "-" if low is None else f"{100 * low:.0f} to {100 * high:.0f}"
 
 
 def _notes(told: Mapping[str, Any]) -> Iterator[str]:
-    yield from (str(note) for note in told.get("notes", ()))
+    if (first := told["first"]) is not None:
+        yield (
+            f"the output shown earlier is called better in {_percent(first['share'])} of decided pairs "
+            f"(95 % interval {_range(first['interval'])}, p = {first['p']:.2g}); ties: {_percent(told['ties'])}"
+        )
+    if told["seconds"] is not None:
+        yield f"a page takes {told['seconds']:.0f} s of active time (median)"
+    for one in told["skips"]:
+        yield f"skipped: {one[1]} times: {one[0]}" if isinstance(one[0], str) else f"skipped: {one[0]} times: {one[1]}"
+    if told["part"] < 1:
+        yield f"figures of agreement are of {100 * told['part']:.0f} % of the groups, drawn at random"

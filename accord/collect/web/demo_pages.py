@@ -32,5 +32,5 @@ def enter(request: Request, role: str) -> Response:
     name, target = WHO[role]
     with context.database(request).read() as connection:
         person = accounts.find(connection, name)
-    account = Account(person.id, person.name, person.role, person.sensitive)  # type: ignore[arg-type]
+    account = Account(person.id, person.name, person.role, person.sensitive)
     return begin(request, account, target)

@@ -116,9 +116,7 @@ def filled(url: str, *, groups: int, annotators: int) -> Served:
 @contextmanager
 def served(site: Served) -> Iterator[None]:
     """Its server, in a process of its own, until the end of the block."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        site.port = one.getsockname()[1]
+    site.port = free_port()
     given = json.dumps({"database": site.url, "port": site.port})
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
@@ -130,6 +128,12 @@ def served(site: Served) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def wait(address: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:

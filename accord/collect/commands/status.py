@@ -80,7 +80,7 @@ def _annotator(one: Mapping[str, Any]) -> dict[str, Any]:
 def _agreed(one: Mapping[str, Any]) -> dict[str, Any]:
     """The statistics that this kind of question has."""
     found = {name.replace("_", " "): _number(_value(one.get(name)), 2) for name in FIGURES}
-    return {"question": one["question"], "groups": one["items"], "couples": one["couples"], **found}
+    return {"question": one["question"], "of": one["items"], "couples": one["couples"], **found}
 
 
 FIGURES = ("same", "agreeing_pairs", "kendall_tau_b", "fleiss_kappa", "nominal_alpha", "ordinal_alpha")
@@ -99,8 +99,9 @@ def _percent(share: object) -> str:
 
 
 def _range(interval: object) -> str:
-    low, high = interval.values() if isinstance(interval, Mapping) else interval or (None, None)  # type: ignore[misc]
-    return "-" if low is None else f"{100 * low:.0f} to {100 * high:.0f}"
+    if not isinstance(interval, Mapping) or interval["low"] is None:
+        return "-"
+    return f"{100 * interval['low']:.0f} to {100 * interval['high']:.0f}"
 
 
 def _notes(told: Mapping[str, Any]) -> Iterator[str]:
@@ -109,9 +110,9 @@ def _notes(told: Mapping[str, Any]) -> Iterator[str]:
             f"the output shown earlier is called better in {_percent(first['share'])} of decided pairs "
             f"(95 % interval {_range(first['interval'])}, p = {first['p']:.2g}); ties: {_percent(told['ties'])}"
         )
-    if told["seconds"] is not None:
-        yield f"a page takes {told['seconds']:.0f} s of active time (median)"
+    if (seconds := told["everyone"]["seconds"]) is not None:
+        yield f"a page takes {seconds:.0f} s of active time (median)"
     for one in told["skips"]:
-        yield f"skipped: {one[1]} times: {one[0]}" if isinstance(one[0], str) else f"skipped: {one[0]} times: {one[1]}"
+        yield f"skipped {one[1]} times: {one[0]}"
     if told["part"] < 1:
         yield f"figures of agreement are of {100 * told['part']:.0f} % of the groups, drawn at random"

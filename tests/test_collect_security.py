@@ -48,13 +48,10 @@ def test_nothing_that_another_site_sends_has_an_effect(site: Site, kind: str) ->
             continue
         headers = {"sec-fetch-site": "same-origin", "origin": site.config.origin, **FOREIGN.get(kind, {})}
         token = csrf.get(kind, admin.csrf)
-        as_form = admin.client.request(method, path, data={"csrf": token}, headers=headers)
-        as_json = admin.client.request(method, path, json={}, headers={**headers, "x-csrf-token": token})
-        # A body that the API cannot read is refused before anything else is looked at.
-        assert as_form.status_code in (403, 422), (method, path)
-        assert as_json.status_code in (403, 422), (method, path)
-        if not path.startswith("/api/"):
-            assert (as_form.status_code, as_json.status_code) == (403, 403), (method, path)
+        said = {"data": {"csrf": token}} if seen % 2 else {"headers": {"x-csrf-token": token}}
+        answer = admin.client.request(method, path, **{**said, "headers": {**headers, **said.get("headers", {})}})
+        # A body that the API cannot read is refused first; with one in order it is asked in test_collect_idor.py.
+        assert answer.status_code == 403 or (path.startswith("/api/") and answer.status_code == 422), (method, path)
         seen += 1
     assert seen >= 15 and site.counts() == before
     assert admin.get("/account").status_code == 200  # still logged in

@@ -14,7 +14,7 @@ from collect_filled import add_groups, judge, ranked
 from sqlalchemy import insert, select
 
 from accord.collect import projects
-from accord.collect.schema import assignment, event, item, judgement
+from accord.collect.schema import assignment, item, judgement
 from accord.collect.settings import Settings
 
 WIDTHS = (360, 900, 1440)
@@ -147,11 +147,7 @@ def test_an_export_is_downloaded_and_its_hash_is_shown(chrome, served):
         page.get_by_role("button", name="Download").nth(1).click()
     content = Path(waiting.value.path()).read_bytes()
     assert {"chosen", "rejected", "weight"} <= set(json.loads(content.splitlines()[0]))
-    deadline = time.monotonic() + 10
-    while not count(served, select(event).where(event.c.kind == "exported")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    page.reload()
-    assert hashlib.sha256(content).hexdigest() in page.inner_text("main")
+    page.get_by_text(hashlib.sha256(content).hexdigest()).wait_for()  # without loading the page again
     assert f"{len(content.splitlines()):,}" in page.inner_text("main").replace(",", "")
 
 

@@ -221,3 +221,25 @@ def test_nothing_of_it_loads_torch():
     code = "import sys, accord.collect.quality_agreement, accord.collect.quality_annotators, accord.collect.charts\n"
     code += "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_postgresql_says_the_same(postgres_url, tmp_path):
+    """The same judgements in both databases give the same numbers, and the same lists of groups."""
+    from accord.collect.migrate import create_database
+    from accord.collect.web.owner_rows import FILTERS, lines
+
+    found, listed = [], []
+    for url in (f"sqlite:///{tmp_path / 'prefs.db'}", postgres_url):
+        database = create_database(url)
+        with database.write() as connection:
+            project = add_project(connection, Settings(overlap=2))
+            people = add_people(connection, ["Anna", "Ben", "Cleo"])
+            items = add_groups(connection, project, 30, 3, 2)
+            judge(connection, project, items[:20], people, ranked(flags=["sexual"]), k=3, overlap=2)
+        with database.read() as connection:
+            found.append(quality(connection, project, now=START + DAY).to_json())
+            listed.append([lines(connection, project, which, "QUESTION 2", "", 7).lines for which in FILTERS])
+        database.close()
+    assert found[0]["progress"] == found[1]["progress"] and found[0]["pace"] == found[1]["pace"]
+    assert found[0] == found[1]
+    assert [[line.key for line in part] for part in listed[0]] == [[line.key for line in part] for part in listed[1]]

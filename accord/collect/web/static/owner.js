@@ -77,3 +77,18 @@ for (const area of document.querySelectorAll("[data-drop]")) {
     input.form.querySelector("[data-sending]").hidden = false;
   });
 }
+
+// <form data-then="ID"> downloads something; what stands under ID is then fetched anew, until it has changed.
+for (const form of document.querySelectorAll("form[data-then]")) {
+  form.addEventListener("submit", async () => {
+    const here = () => document.getElementById(form.dataset.then);
+    const before = here().textContent;
+    for (let tries = 0; tries < 30 && here().textContent === before; tries += 1) {
+      await new Promise((done) => window.setTimeout(done, 1000));
+      const answer = await fetch(location.href, { redirect: "error" }).catch(() => null);
+      if (!answer?.ok) continue;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      here().replaceChildren(...page.getElementById(form.dataset.then).childNodes);
+    }
+  });
+}

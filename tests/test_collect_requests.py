@@ -6,10 +6,13 @@ import asyncio
 import json
 import logging
 import re
+import socket
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
@@ -265,3 +268,27 @@ def test_after_a_login_one_stays_on_the_site(site: Site, asked: str, there: str)
     browser.open("/login")
     answer = browser.post("/login", {"name": "Anna", "password": PASSWORD, "next": asked})
     assert answer.status_code == 303 and answer.headers["location"] == there
+
+
+def test_who_is_still_sending_reads_the_answer(site: Site) -> None:
+    """Over a real connection: 40 MB in chunks to a server that takes one; it reads no more than it has to keep."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(site.app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        with socket.create_connection(listening.getsockname(), timeout=20) as connection:
+            head = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+            connection.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode())
+            chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+            for _ in range(600):
+                connection.sendall(chunk)
+            connection.sendall(b"0\r\n\r\n")
+            answer = b""
+            while block := connection.recv(65536):
+                answer += block
+    finally:
+        server.should_exit = True
+        thread.join(20)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"connection: close" in answer.lower()
+    assert b"more than 1,000,000 bytes" in answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 import anyio
@@ -50,6 +50,9 @@ class Guard:
         self, app: ASGIApp, config: ServerConfig, answer: Answer, may_upload: Callable[[Request], bool]
     ) -> None:
         self.app, self.config, self.answer, self.may_upload = app, config, answer, may_upload
+        # Over plain http browsers say nothing of where a form comes from but Origin, and that only if a referrer may be
+        # sent at all. To other sites none is sent either way.
+        self.headers = {**HEADERS, "referrer-policy": "same-origin"} if config.insecure else HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -59,7 +62,7 @@ class Guard:
         # There are no websockets here: none is answered.
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outgoing = Outgoing(send, open_to_caches=scope["path"].startswith("/static/"))
+        outgoing = Outgoing(send, self.headers, open_to_caches=scope["path"].startswith("/static/"))
         incoming = Incoming(receive, self.config.body_bytes)
         try:
             headers = Headers(scope=scope)
@@ -146,14 +149,14 @@ class Incoming:
 class Outgoing:
     """The answer, with the headers that all have."""
 
-    def __init__(self, send: Send, *, open_to_caches: bool) -> None:
-        self.send, self.open_to_caches, self.started = send, open_to_caches, False
+    def __init__(self, send: Send, headers: Mapping[str, str], *, open_to_caches: bool) -> None:
+        self.send, self.headers, self.open_to_caches, self.started = send, headers, open_to_caches, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(raw=message.setdefault("headers", []))
-            for name, value in HEADERS.items():
+            for name, value in self.headers.items():
                 headers[name] = value
             if not self.open_to_caches or "cache-control" not in headers:
                 headers["cache-control"] = "no-store"

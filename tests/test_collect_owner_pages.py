@@ -361,3 +361,29 @@ def test_texts_are_shown_as_they_are(site, owner):
         page = owner.get(f"/projects/{project}{path}").text
         assert "<script>alert" not in page and "<img" not in page, path
     assert "&lt;script&gt;alert(1)" in owner.get(f"/projects/{project}/groups/{id}").text
+
+
+LAYOUTS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
+    "pair": (2, {"ranks": [1, 1], "both_bad": True}, {"ranks": [1, 1], "both_bad": True}),
+    "rating": (2, {"ratings": [3, 6]}, {"ratings": [2, 3]}),
+    "thumbs": (1, {"labels": [False]}, {"labels": [True]}),
+    "demonstration": (0, {"text": "Hello."}, {"text": "Ideal,\nin two lines"}),
+}
+GIVEN = {"rank_A": "1", "rank_B": "1", "both_bad": "on", "rating_A": "2", "rating_B": "3", "label_A": "good",
+         "text": "Ideal,\r\nin two lines"}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_has_its_pages_and_can_be_settled(site, owner, layout):
+    k, answer, settled = LAYOUTS[layout]
+    project = made(site, layout=layout, overlap=2, rate=False, flags=())
+    with site.database.write() as connection:
+        items = add_groups(connection, project, 8, k, 2)
+        judge(connection, project, items, [site.ids["Anna"], site.ids["Ben"]], lambda *_: answer, k=k, overlap=2)
+    for path in ("", "/groups", "/groups?show=disputed", "/settings"):
+        assert owner.get(f"/projects/{project}{path}").status_code == 200, path
+    where = f"/projects/{project}/groups/{items[0]}"
+    assert owner.open(where).status_code == 200
+    assert owner.post(f"{where}/settle", {**GIVEN, "submission": "c" * 32}).status_code == 303
+    (row,) = rows(site, select(judgement.c.answer).join(assignment).where(assignment.c.kind == "adjudication"))
+    assert json.loads(row.answer) == settled

@@ -19,16 +19,24 @@ from accord.collect.importing_judgements import Judgements
 from accord.collect.layouts import PARTS
 from accord.collect.numbering import numbers
 from accord.collect.schema import item, output
+from accord.collect.settings import Settings
 from accord.data.fields import Counted
 from accord.data.labelling_answers import kept_of
 from accord.data.plain_formats import plain
 from accord.errors import InputError
 from accord.records import Group, Judgement
 
-Handling = Literal["keep", "gold", "drop"]
+Handling = Literal["named", "keep", "gold", "drop"]
 HANDLINGS = get_args(Handling)
 DIGITS = 16  # of the hash that is the id of a group whose file gives it none
 Line = dict[str, Any]
+
+
+class New(NamedTuple):
+    """A project that is made with its groups."""
+
+    name: str
+    settings: Settings
 
 
 class Imported(NamedTuple):
@@ -43,7 +51,7 @@ class Imported(NamedTuple):
 
 def import_groups(
     database: Database,
-    project_id: int,
+    project: int | New,
     groups: Iterable[Group],
     *,
     actor: str,
@@ -54,7 +62,9 @@ def import_groups(
 ) -> Imported:
     """Adds groups to a project, or nothing if one of them cannot be added.
 
-    judgements: "keep" them as those of annotators; who has no account gets one that cannot log in. "gold": the first
+    project: its number, or a new one, which is there only if all went well.
+    judgements: "keep" them as those of annotators; who has no account gets one that cannot log in. "named": only those
+    that name their annotator, as a comparison in a file that is to be labelled does not. "gold": the first
     is the known answer, the others go. "drop": only prompts and outputs. A group that is there already with the same
     texts is left as it is, its new judgements too. InputError: the same id with other texts; too many outputs for the
     project's layout; no judgement where it is to be the known answer.
@@ -62,19 +72,20 @@ def import_groups(
     if judgements not in HANDLINGS:
         raise InputError(f"{judgements!r} is not known", where="judgements", fix="one of " + ", ".join(HANDLINGS))
     with database.read() as connection:
-        settings = projects.find(connection, project_id).settings
+        settings = project.settings if isinstance(project, New) else projects.find(connection, project).settings
     with tempfile.TemporaryFile(mode="w+", encoding="utf-8") as aside:
         reader = _Reader(PARTS[settings.layout].outputs, settings.layout, judgements)
         for group in groups:
             aside.write(json.dumps(reader.line(group), ensure_ascii=False) + "\n")
         aside.seek(0)
         with database.write() as connection:
-            own = projects.find(connection, project_id)
+            made = projects.create(connection, *project, actor, now) if isinstance(project, New) else project
+            own = projects.find(connection, made)
             found = _written(connection, own, _batches(aside, batch), sensitive=sensitive, now=now)
             if own.settings.choice != "imported" and found.new:
-                projects.order_items(connection, project_id, own.settings)
+                projects.order_items(connection, own.id, own.settings)
             detail = {**found._asdict(), "kept": judgements, "sensitive": sensitive}
-            events.append(connection, actor, "groups imported", own.name, detail, project=project_id, now=now)
+            events.append(connection, actor, "groups imported", own.name, detail, project=own.id, now=now)
     return found
 
 
@@ -99,7 +110,9 @@ class _Reader:
         if any("\0" in name for name in names if name):
             raise InputError("a name with a zero byte, which no database holds", where=where, fix="take it out")
         gold = self._gold(group.judgements, where) if self.judgements == "gold" else None
-        kept = group.judgements if self.judgements == "keep" else ()
+        kept = group.judgements if self.judgements in ("keep", "named") else ()
+        if self.judgements == "named":
+            kept = tuple(one for one in kept if one.annotator is not None)
         return {
             "key": self._key(group, prompt, [content for content, _ in outputs]),
             "prompt": prompt,

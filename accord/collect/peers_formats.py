@@ -16,17 +16,27 @@ from accord.records import Group
 Reader = Callable[[Iterable[Raw], Fields, DataReport], Iterator[Group]]
 
 
-def imported_groups(source: Source, *, fields: Fields = GUESSED, report: DataReport | None = None) -> Iterator[Group]:
+def imported_groups(
+    source: Source,
+    *,
+    split: str = "train",
+    on_bad_row: str = "error",
+    implicit_prompt: bool = False,
+    fields: Fields = GUESSED,
+    report: DataReport | None = None,
+) -> Iterator[Group]:
     """The groups of a source of any kind: of every format that training reads, or another tool's export.
 
     report: what was not taken is noted there. RecordError, InputError: as read_groups; a field that cannot be told.
     """
     report = DataReport() if report is None else report
-    found = rows(source)
+    found = rows(source, split=split)
     start = list(islice(found, 1))
     read = reader_of(start[0][1]) if start else None
     if read is None:
-        yield from read_groups(source, report=report)
+        yield from read_groups(
+            source, split=split, on_bad_row=on_bad_row, implicit_prompt=implicit_prompt, report=report
+        )
         return
     yield from read(chain(start, found), fields, report)
 

@@ -53,7 +53,15 @@ class ImportedOptions(Options):
     split: Split = "train"
     on_bad_row: OnBadRow = "error"
     implicit_prompt: ImplicitPrompt = False
-    peer: Literal["argilla", "label-studio"] | None = Field(None, description="The file is an export of this tool.")
+    prompt_field: str | None = Field(
+        None, title="NAME", description="Of an export of Argilla or Label Studio: the field that holds the prompt."
+    )
+    output_fields: list[str] = Field(
+        [], title="NAMES", description="Of such an export: the fields that hold the outputs, in their order."
+    )
+    label_questions: list[str] = Field(
+        [], title="NAMES", description="Of such an export: questions whose answers say what an output is, not a note."
+    )
     judgements: Literal["keep", "gold", "drop"] | None = Field(
         None,
         description="Judgements in the file: keep those of named annotators as labels, take the first as the known "
@@ -225,7 +233,7 @@ class CollectImportConfig(Config):
     def scores_alone(self) -> Self:
         about = self.project
         if self.imported.scores:
-            others = [key for key in ("peer", "judgements") if getattr(self.imported, key) is not None]
+            others = [key for key in ("prompt_field", "output_fields", "judgements") if getattr(self.imported, key)]
             others += [key for key in ("layout", "overlap", "settings") if getattr(about, key) is not None]
             if others:
                 raise Conflict(others[0], "not together with scores", "give one of the two")

@@ -5,35 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 
 from accord.collect import projects
 from accord.collect.database import Database, open_database
-from accord.collect.importing import Imported, import_groups, import_scores
-from accord.collect.peers_formats import read_peer
+from accord.collect.importing import Imported, New, import_groups, import_scores
+from accord.collect.peers_answers import Fields
+from accord.collect.peers_formats import imported_groups
 from accord.collect.refusals import NotThere
 from accord.collect.settings import Settings
-from accord.data.read import read_groups
 from accord.data.report import DataReport
 from accord.data.sources import rows
 from accord.errors import InputError
 from accord.records import Group
 from accord.stages.collect_configs import CollectImportConfig, NewProjectOptions
 from accord.stages.tables import tell
-from accord.training.progress import Progress, Waiting
+from accord.training.progress import Waiting
 
 ACTOR = "command line"
-EVERY = 1000  # groups between two moves of the bar
-
-
-class Seen(NamedTuple):
-    """What a first reading found, before anything is written. judged: judgements of named annotators."""
-
-    groups: int
-    judged: bool
-    report: DataReport
 
 
 def run(config: CollectImportConfig, given: Mapping[str, object]) -> Imported | None:
@@ -43,15 +33,12 @@ def run(config: CollectImportConfig, given: Mapping[str, object]) -> Imported | 
         if config.imported.scores:
             _scores(database, config)
             return None
-        settings = _settings(config.project)
-        seen = _read(config)
-        project, is_new = _project(database, config, settings)
-        judgements = config.imported.judgements or ("keep" if seen.judged else "drop")
+        project, report = _project(database, config), DataReport()
         imported = import_groups(
-            database, project, _moving(_groups(config, DataReport()), seen.groups), actor=ACTOR,
-            judgements=judgements, sensitive=config.imported.sensitive, now=time.time(),
+            database, project, _told(_groups(config, report), config.imported.data), actor=ACTOR,
+            judgements=config.imported.judgements or "named", sensitive=config.imported.sensitive, now=time.time(),
         )  # fmt: skip
-        tell(_said(database, project, imported, seen, is_new=is_new))
+        tell(_said(database, project, imported, report))
         return imported
     finally:
         database.close()
@@ -75,47 +62,32 @@ def _settings(about: NewProjectOptions) -> Settings | None:
 
 def _groups(config: CollectImportConfig, report: DataReport) -> Iterator[Group]:
     about = config.imported
-    if about.peer is not None:
-        return read_peer(about.data, about.peer, report=report)
-    return read_groups(
-        about.data, split=about.split, on_bad_row=about.on_bad_row, report=report,
-        implicit_prompt=about.implicit_prompt,
+    return imported_groups(
+        about.data, split=about.split, on_bad_row=about.on_bad_row, implicit_prompt=about.implicit_prompt,
+        fields=Fields(about.prompt_field, tuple(about.output_fields), tuple(about.label_questions)), report=report,
     )  # fmt: skip
 
 
-def _read(config: CollectImportConfig) -> Seen:
-    """Once through all of it, so that a bad row is known before a project is made."""
-    report, count, judged = DataReport(), 0, False
-    with Waiting(config.imported.data) as waiting:
-        for group in _groups(config, report):
-            count += 1
-            judged = judged or any(judgement.annotator is not None for judgement in group.judgements)
-            waiting.tell(count)
-    return Seen(count, judged, report)
-
-
-def _moving(groups: Iterator[Group], total: int) -> Iterator[Group]:
-    """The same groups, with a bar."""
-    with Progress("importing", total, unit="group") as bar:
+def _told(groups: Iterator[Group], name: str) -> Iterator[Group]:
+    """The same groups; a terminal is told how far it is."""
+    with Waiting(name) as waiting:
         for count, group in enumerate(groups, 1):
             yield group
-            if count % EVERY == 0 or count == total:
-                bar.advance(count, None, None, EVERY, 0, " ")
+            waiting.tell(count)
 
 
-def _project(database: Database, config: CollectImportConfig, settings: Settings | None) -> tuple[int, bool]:
-    """(its number, whether it was made now). InputError: options of a new project, and it is there."""
-    name = config.project.project or _stem(config.imported.data)
-    with database.write() as connection:
+def _project(database: Database, config: CollectImportConfig) -> int | New:
+    """InputError: options of a new project, and it is there."""
+    name, settings = config.project.project or _stem(config.imported.data), _settings(config.project)
+    with database.read() as connection:
         try:
             found = projects.find(connection, name)
         except NotThere:
-            made = projects.create(connection, name, settings or Settings(), ACTOR, time.time())
-            return made, True
+            return New(name, settings or Settings())
     if settings is not None and settings != found.settings:
         fix = "change its settings on the site, or leave --layout, --overlap and --settings out"
         raise InputError("is there already, with other settings", where=f"project {name}", fix=fix)
-    return found.id, False
+    return found.id
 
 
 def _stem(name: str) -> str:
@@ -124,21 +96,22 @@ def _stem(name: str) -> str:
     return base.split(".")[0] or base
 
 
-def _said(database: Database, project: int, imported: Imported, seen: Seen, *, is_new: bool) -> Iterator[str]:
+def _said(database: Database, project: int | New, imported: Imported, report: DataReport) -> Iterator[str]:
     with database.read() as connection:
-        found = projects.find(connection, project)
-    made = f" (made now: layout {found.settings.layout}, overlap {found.settings.overlap})" if is_new else ""
+        found = projects.find(connection, project.name if isinstance(project, New) else project)
+    about = f" (made now: layout {found.settings.layout}, overlap {found.settings.overlap})"
+    made = about if isinstance(project, New) else ""
     yield f"project {found.name}{made}: {imported.new:,} groups are new, {imported.same:,} were there already"
     if imported.judgements:
         yield f"{imported.judgements:,} judgements came with them"
-    if seen.report.dropped:
-        yield seen.report.summary()
+    if report.dropped:
+        yield report.summary()
 
 
 def _scores(database: Database, config: CollectImportConfig) -> None:
     with database.read() as connection:
         project = projects.only(connection, config.project.project)
-    found = (row for _, row in rows(config.imported.data))
+    found = (row if isinstance(row, Mapping) else {} for _, row in rows(config.imported.data))
     changed = import_scores(database, project.id, found, actor=ACTOR, now=time.time())
     tell([f"project {project.name}: {changed:,} groups have a score now"])
     if project.settings.choice != "uncertain":

@@ -153,8 +153,3 @@ def _state(connection: Connection, project_id: int) -> tuple[Any, ...]:
     newest = connection.execute(select(func.max(judgement.c.id))).scalar()
     paged = connection.execute(pages.where(assignment.c.project_id == project_id)).one()
     return (newest, settings, *paged, *connection.execute(items).one())
-
-
-def quality_json(connection: Connection, project: Project | int, now: float) -> dict[str, Any]:
-    """As the API gives it."""
-    return quality(connection, project, now=now).to_json()

@@ -625,3 +625,36 @@ def test_no_more_is_handed_out_than_is_shown(place: Site, chrome: Any) -> None:
     with place.database.read() as connection:
         query = select(schema.assignment.c.status).where(schema.assignment.c.project_id == project)
         assert sorted(connection.execute(query).scalars()) == ["done", "open"]
+
+
+def test_what_was_typed_just_before_a_reload_is_there_and_needs_no_choice(place: Site, chrome: Any) -> None:
+    project = place.project("reload", [{"prompt": "Write.", "outputs": []}], layout="demonstration")
+    page = begun(place, chrome, project)
+    for text in ("one", "one two", "one two three"):
+        page.locator(".writing").fill(text)
+        page.reload()
+        page.wait_for_selector(".writing")
+        assert page.locator(".writing").input_value() == text
+        assert page.locator("#bars").inner_text() == ""
+
+
+def test_a_draft_of_which_the_acknowledgement_was_lost_is_known_again(place: Site, chrome: Any) -> None:
+    project = place.project("echo", [{"prompt": "Write.", "outputs": []}], layout="demonstration")
+    page = begun(place, chrome, project)
+    lost: list[int] = []
+
+    def lose(route: Any) -> None:
+        response = route.fetch()
+        lost.append(response.status)
+        route.abort() if len(lost) == 1 else route.fulfill(response=response)
+
+    page.route("**/draft", lose)
+    page.locator(".writing").fill("one")
+    page.wait_for_selector('#saved[data-state="lost"]')
+    page.locator(".writing").fill("one two")
+    saved(page)
+    assert lost[:2] == [200, 409] and lost[-1] == 200
+    assert page.locator("#bars").inner_text() == ""
+    page.reload()
+    page.wait_for_selector(".writing")
+    assert page.locator(".writing").input_value() == "one two"

@@ -26,7 +26,7 @@ export function showSaved(state, detail = {}) {
 export function bar(name, kind, content, buttons = []) {
   dropBar(name);
   const made = buttons.map(([words, act]) => h("button.button.small", { type: "button", onclick: act }, words));
-  const element = h(`div.alert.${kind}`, { "data-bar": name, role: kind === "bad" ? "alert" : "status" },
+  const element = h(`div.alert.bar-line.${kind}`, { "data-bar": name, role: kind === "bad" ? "alert" : "status" },
     typeof content === "string" ? h("p", {}, visible(content)) : content, made.length ? h("div.actions", {}, made) : null);
   document.getElementById("bars").append(element);
   return element;

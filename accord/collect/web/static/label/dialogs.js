@@ -34,7 +34,7 @@ export function askSkip(task, skip) {
   if (dialog("skip").open) return;
   const name = newId("reason");
   const other = h("input", { type: "text", maxlength: "500", "aria-label": "Another reason", placeholder: "Another reason" });
-  const boxes = task.skips.map((reason) => h("input", { type: "radio", name, value: reason }));
+  const boxes = task.skips.map((reason) => h("input", { type: "radio", name, value: reason, autofocus: reason === task.skips[0] }));
   const rows = boxes.map((box, i) => h("label.check", {}, box, h("bdi", {}, visible(task.skips[i]))));
   const error = h("p.error", { role: "alert", hidden: true }, "Choose a reason, or write one.");
   other.addEventListener("input", () => other.value && boxes.forEach((box) => (box.checked = false)));

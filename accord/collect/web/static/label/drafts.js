@@ -10,6 +10,7 @@ export class Drafts {
   constructor({ kept, page, given, show }) {
     Object.assign(this, { kept, page, given, show, version: page.draft_version, revision: page.revision });
     this.name = `draft:${page.assignment}`;
+    this.flying = []; // marks of what was sent and not acknowledged: it may be stored all the same
     Object.assign(this, { timer: null, sending: null, changes: 0, sent: 0, tries: 0, paused: false, ended: false });
     this.online = () => this.dirty && this.soon(0);
     window.addEventListener("online", this.online);
@@ -19,7 +20,14 @@ export class Drafts {
   left() {
     const found = this.kept.get(this.name);
     if (!found?.answer) return null;
-    return { ...found, mine: found.version === this.version && found.revision === this.revision };
+    if (marked(found.answer) === marked(this.page.draft)) return null;
+    const same = found.version === this.version && found.revision === this.revision;
+    return { ...found, mine: same || isOwn(this.page, found) };
+  }
+
+  /** Whether what the site has is an earlier state of this very page, of which the acknowledgement was lost. */
+  isOwn(page) {
+    return isOwn(page, this);
   }
 
   get dirty() {
@@ -35,8 +43,8 @@ export class Drafts {
   }
 
   keep() {
-    const { version, revision } = this;
-    this.isKept = this.kept.put(this.name, { ...this.given(), version, revision, at: Date.now() });
+    const { version, revision, flying } = this;
+    this.isKept = this.kept.put(this.name, { ...this.given(), version, revision, flying, at: Date.now() });
   }
 
   /** null: whenever the timer that runs says. */
@@ -50,7 +58,7 @@ export class Drafts {
   async send({ keepalive = false } = {}) {
     clearTimeout(this.timer);
     this.timer = null;
-    if (this.sending) await this.sending;
+    while (this.sending) await this.sending;
     if (!this.dirty || this.paused || this.held || this.ended) return;
     this.sending = this.put(keepalive);
     await this.sending;
@@ -62,9 +70,10 @@ export class Drafts {
     const upTo = this.changes;
     try {
       const body = { version: this.version, ...this.given() };
+      this.flying.push(marked(body.answer));
+      this.keep();
       const stored = await call("PUT", `assignments/${this.page.assignment}/draft`, body, { keepalive });
-      this.version = stored.version;
-      Object.assign(this, { sent: upTo, tries: 0 });
+      Object.assign(this, { version: stored.version, sent: upTo, tries: 0, flying: [] });
       if (this.dirty) this.keep();
       else if (!this.ended) this.settled();
     } catch (error) {
@@ -108,15 +117,13 @@ export class Drafts {
 
   /** Goes on from the version that the site has, with what is on the page. */
   overwrite(page) {
-    this.version = page.draft_version;
-    this.revision = page.revision;
-    this.paused = false;
+    Object.assign(this, { version: page.draft_version, revision: page.revision, paused: false, flying: [] });
     this.changed();
   }
 
   /** Goes on from what the site has, which is now on the page. */
   taken(page) {
-    Object.assign(this, { version: page.draft_version, revision: page.revision, paused: false, sent: this.changes });
+    Object.assign(this, { version: page.draft_version, revision: page.revision, paused: false, sent: this.changes, flying: [] });
     this.settled();
   }
 
@@ -128,4 +135,16 @@ export class Drafts {
     if (this.sending) await this.sending;
     if (forget) this.kept.drop(this.name);
   }
+}
+
+function isOwn(page, { version, revision, flying }) {
+  return page.revision === revision && page.draft_version === version + 1 && flying?.includes(marked(page.draft)) === true;
+}
+
+/** A short mark of an answer (FNV-1a of its JSON, and its length): to know one's own again, not to keep a secret. */
+function marked(answer) {
+  const text = JSON.stringify(answer);
+  let sum = 0x811c9dc5;
+  for (let i = 0; i < text.length; i += 1) sum = Math.imul(sum ^ text.charCodeAt(i), 0x01000193) >>> 0;
+  return `${text.length}-${sum}`;
 }

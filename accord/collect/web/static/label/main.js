@@ -15,7 +15,9 @@ const button = (name) => document.getElementById(name);
 const project = place.dataset.project;
 const kept = new Kept(place.dataset.account);
 const singleKeys = { get: () => kept.get("single-keys") !== false, set: (yes) => kept.put("single-keys", yes) };
+const COUNTED = 20; // pages: so often the site counts how far one is; between, the page counts itself
 let task, sheet, progress;
+let pages = 0;
 
 async function start() {
   task = await call("GET", `projects/${project}/task`);
@@ -41,11 +43,9 @@ async function sendWaiting() {
 /** address: of a page of before; null: the next one. */
 async function show(address) {
   place.setAttribute("aria-busy", "true");
-  const [page, far] = await Promise.all([
-    address ? call("GET", address) : call("POST", `projects/${project}/next`),
-    call("GET", `projects/${project}/progress`),
-  ]);
-  progress = far;
+  const page = await (address ? call("GET", address) : call("POST", `projects/${project}/next`));
+  if (!page || !progress || pages % COUNTED === 0) progress = await call("GET", `projects/${project}/progress`);
+  pages += 1;
   place.removeAttribute("aria-busy");
   if (page) open(page);
   else ended();
@@ -67,17 +67,26 @@ function open(page) {
   button("title").focus({ preventScroll: true });
 }
 
-/** After a page was submitted or skipped: straight to the next one. */
-async function submitted(message, receipt) {
+/** Straight to the next page. became: what the page before is now, "done" or "skipped"; null: it counts for nothing. */
+async function submitted(message, became) {
   const before = sheet.page;
+  count(before, became);
   sheet = null;
   dropBars();
   history.replaceState(null, "", `/label/${project}`);
   await again(() => show(null));
   const correct = () => location.assign(`/label/${project}/${before.assignment}`);
-  const note = bar("done", "good", message, receipt ? [["Correct it", correct]] : []);
+  const note = bar("done", "good", message, became === "done" ? [["Correct it", correct]] : []);
   setTimeout(() => note.remove(), 12_000);
   say(`${message} ${sheet ? button("number").textContent : "Nothing is left."}`);
+}
+
+function count({ status, revision }, became) {
+  if (became === "done") progress.active_ms += sheet.extraMs;
+  if (revision || !became) return;
+  progress[became] += 1;
+  if (status === "skipped") progress.skipped -= 1;
+  else progress.left = Math.max(0, progress.left - 1);
 }
 
 function ended() {

@@ -12,7 +12,7 @@ import { LAYOUTS } from "./layouts.js";
 import { begun, delivered } from "./submit.js";
 
 export class Sheet {
-  /** submitted(message, receipt): it is done. failed(error): only a person can mend it. */
+  /** submitted(message, became): it is done. failed(error): only a person can mend it. */
   constructor({ task, page, kept, place, submitted, failed }) {
     Object.assign(this, { task, page, kept, place, submitted, failed, sending: false });
     this.answer = new Answer(task, page.outputs.map((output) => output.letter), page.draft ?? page.answer);
@@ -23,7 +23,7 @@ export class Sheet {
     this.build();
     this.answer.onChange(() => {
       this.view.update();
-      this.dropSolved();
+      this.stillMissing();
       this.drafts.changed();
     });
     this.leaving = () => this.drafts.send({ keepalive: true });
@@ -86,6 +86,7 @@ export class Sheet {
   async changedElsewhere() {
     try {
       const page = await call("GET", `assignments/${this.page.assignment}`);
+      if (this.drafts.isOwn(page)) return this.drafts.overwrite(page);
       const adopt = () => Object.assign(this.page, { revision: page.revision, draft_version: page.draft_version });
       const other = () => this.take(page.draft ?? page.answer, () => (adopt(), this.drafts.taken(page)));
       const mine = () => (dropBar("stale"), adopt(), this.drafts.overwrite(page));
@@ -113,7 +114,7 @@ export class Sheet {
       const receipt = await delivered(this.kept, begun(this.kept, page.assignment, body), waits);
       await this.close();
       const more = receipt.warnings.length ? ` Note: ${receipt.warnings.join("; ")}.` : "";
-      await this.submitted(`Page ${page.number} is submitted.${more}`, receipt);
+      await this.submitted(`Page ${page.number} is submitted.${more}`, "done");
     } catch (error) {
       this.busy(false);
       this.drafts.resume();
@@ -148,7 +149,7 @@ export class Sheet {
       await this.drafts.send();
       await call("POST", `assignments/${this.page.assignment}/skip`, { reason });
       await this.close();
-      await this.submitted(`Page ${this.page.number} is skipped.`, null);
+      await this.submitted(`Page ${this.page.number} is skipped.`, "skipped");
     } catch (error) {
       this.busy(false);
       if (error instanceof Unreachable) bar("sending", "warn", `Not skipped: ${error.message}. Try again.`);
@@ -173,17 +174,20 @@ export class Sheet {
   }
 
   /** Whether nothing is missing; else it is said, and the first of it shown. */
-  complete(missing) {
+  complete(missing, go = true) {
     dropBar("missing");
     this.missing = missing;
     if (!missing.length) return true;
     const rows = missing.map(({ where, say }) => h("li", {}, h("button.link", { type: "button", onclick: () => this.view.show(where) }, say)));
     bar("missing", "bad", h("div", {}, h("p.strong", {}, "Not complete yet"), h("ul", {}, rows)));
-    this.view.show(missing[0].where);
+    if (go) this.view.show(missing[0].where);
     return false;
   }
 
-  dropSolved() {
-    if (this.missing?.length && !this.answer.missing().length) dropBar("missing");
+  /** What was said to be missing, once some of it is there. */
+  stillMissing() {
+    if (!this.missing?.length) return;
+    const before = this.missing.map((one) => one.where);
+    this.complete(this.answer.missing().filter((one) => before.includes(one.where)), false);
   }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -34,11 +35,11 @@ class ServerConfig:
             except ValueError:
                 raise InputError("no address of a proxy", where=proxy, fix="give one such as 127.0.0.1") from None
 
-    @property
+    @cached_property
     def https(self) -> bool:
         return urlsplit(self.url).scheme == "https"
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """The url as browsers name it in Origin: without a path, and without the port that goes without saying."""
         parts = urlsplit(self.url.lower())
@@ -46,7 +47,7 @@ class ServerConfig:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
         return f"{parts.scheme}://{host}" + ("" if parts.port in (None, usual) else f":{parts.port}")
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """Hosts that are answered to. A site on this machine answers to all names of it."""
         host = str(urlsplit(self.url).hostname)
@@ -54,17 +55,17 @@ class ServerConfig:
             {host, *(one.lower().strip("[]") for one in self.hosts), *(LOOPBACK if is_loopback(host) else ())}
         )
 
-    @property
+    @cached_property
     def insecure(self) -> bool:
         """Plain http beyond this machine: anybody on the way can read along. Every page says so."""
         return not self.https and not is_loopback(str(urlsplit(self.url).hostname))
 
-    @property
+    @cached_property
     def cookie(self) -> str:
         """The session's cookie. With the prefix a browser takes it over https only, and from this host only."""
         return "__Host-accord" if self.https else "accord"
 
-    @property
+    @cached_property
     def early_cookie(self) -> str:
         """The cookie of who is not logged in: forms before a login carry the same value."""
         return f"{self.cookie}-form"

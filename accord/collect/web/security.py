@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
 import anyio
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
+from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,8 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+Header = tuple[bytes, bytes]
+NO_STORE: Header = (b"cache-control", b"no-store")
 HEADERS = {
     "content-security-policy": CSP,
     "x-content-type-options": "nosniff",
@@ -52,7 +54,8 @@ class Guard:
         self.app, self.config, self.answer, self.may_upload = app, config, answer, may_upload
         # Over plain http browsers say nothing of where a form comes from but Origin, and that only if a referrer may be
         # sent at all. To other sites none is sent either way.
-        self.headers = {**HEADERS, "referrer-policy": "same-origin"} if config.insecure else HEADERS
+        said = {**HEADERS, "referrer-policy": "same-origin"} if config.insecure else HEADERS
+        self.headers = [(name.encode(), value.encode()) for name, value in said.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -149,17 +152,15 @@ class Incoming:
 class Outgoing:
     """The answer, with the headers that all have."""
 
-    def __init__(self, send: Send, headers: Mapping[str, str], *, open_to_caches: bool) -> None:
+    def __init__(self, send: Send, headers: Sequence[Header], *, open_to_caches: bool) -> None:
         self.send, self.headers, self.open_to_caches, self.started = send, headers, open_to_caches, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            headers = MutableHeaders(raw=message.setdefault("headers", []))
-            for name, value in self.headers.items():
-                headers[name] = value
-            if not self.open_to_caches or "cache-control" not in headers:
-                headers["cache-control"] = "no-store"
+            raw = [one for one in message.get("headers", []) if self.open_to_caches or one[0] != b"cache-control"]
+            kept = self.open_to_caches and any(name == b"cache-control" for name, _ in raw)
+            message["headers"] = [*raw, *self.headers, *(() if kept else [NO_STORE])]
         await self.send(message)
 
     def unless(self, incoming: Incoming) -> Send:

@@ -63,7 +63,9 @@ class Site:
         self.url = f"http://127.0.0.1:{port}"
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-c", PROGRAM, json.dumps(self.serving)]
-        self.process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         deadline = time.monotonic() + PATIENCE
         while not answers(self.url):
             assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
@@ -71,8 +73,10 @@ class Site:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL: as if the power went."""
-        self._end(signal.SIGKILL)
+        """SIGKILL, to its workers too: as if the power went."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self._end(signal.SIGKILL)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -83,7 +87,7 @@ class Site:
             return 0
         process, self.process = self.process, None
         process.send_signal(number)
-        process.communicate(timeout=PATIENCE)
+        process.wait(PATIENCE)
         return process.returncode
 
     def rows(self, query: Any) -> list[Any]:

@@ -31,7 +31,7 @@ def labelled(
 def test_over_http_all_that_goes_wrong_leaves_exactly_what_was_said(database_url: str) -> None:
     """Double clicks, lost connections, skips, by ten at once: every group has its three judgements, none twice."""
     simulation = Simulation(10, Habits(skips=0.05), double_clicks=0.2, lost_connections=0.2, seed=1)
-    made, found = labelled(database_url, 30, simulation, over_http=True)
+    made, found = labelled(database_url, 30, simulation, over_http=True, skips_to_flag=100)
     assert found.overlap == (30, 0, 0, 0)
     assert found.done.submitted == found.judgements == 90
     assert found.done.doubled > 5 and found.done.lost > 5 and found.done.skipped > 0 and found.done.taken == 0

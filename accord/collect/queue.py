@@ -178,16 +178,22 @@ def _first_item(connection: Connection, project_id: int, account_id: int, rules:
     """
     of = {"account": account_id, "project": project_id}
     reached = connection.execute(queries.LAST_POSITION[gold], of).scalar()
-    for behind in [True, False] if reached is not None else [False]:
-        query = _wanted(rules, gold=gold, behind=behind)
+    passes = [(True, False), (False, False)] if reached is not None else [(False, False)]
+    if connection.dialect.name == "postgresql":  # where others hold all that is left, it is waited for
+        passes.append((False, True))
+    for behind, waits in passes:
+        query = _wanted(rules, gold=gold, behind=behind, waits=waits)
         if (id := connection.execute(query, {**of, "reached": reached} if behind else of).scalar()) is not None:
             return int(id)
     return None
 
 
 @lru_cache(maxsize=256)
-def _wanted(rules: Rules, *, gold: bool, behind: bool) -> Select[Any]:
-    """The first group by position that is wanted, that these rules allow, and that the account has not had."""
+def _wanted(rules: Rules, *, gold: bool, behind: bool, waits: bool) -> Select[Any]:
+    """The first group by position that is wanted, that these rules allow, and that the account has not had.
+
+    waits: for rows that others hold, instead of passing them over.
+    """
     had = exists().where(
         assignment.c.item_id == item.c.id,
         assignment.c.account_id == bindparam("account"),
@@ -196,7 +202,7 @@ def _wanted(rules: Rules, *, gold: bool, behind: bool) -> Select[Any]:
     query = select(item.c.id).where(item.c.project_id == bindparam("project"), ~had, *rules.allow())
     query = query.where(text("gold is not null" if gold else "taken < wanted and gold is null"))
     query = query.where(item.c.position > bindparam("reached")) if behind else query
-    return query.order_by(item.c.position).limit(1).with_for_update(skip_locked=True, of=item)
+    return query.order_by(item.c.position).limit(1).with_for_update(skip_locked=not waits, of=item)
 
 
 def _drawn(secret: bytes, *of: object) -> bytes:

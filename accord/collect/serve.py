@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,6 +25,7 @@ from accord.collect.web.config import ServerConfig, is_loopback
 from accord.errors import InputError
 
 VARIABLE = "ACCORD_COLLECT_SERVER"  # what a worker's process is told
+LOOK = 1.0  # seconds between two looks whether the parent lives
 GRACE = 10  # seconds for requests that are under way when the server is told to end
 # Seconds until a thread that waits for Python's lock asks for it. Each statement to the database gives the lock up; at
 # Python's 5 ms a transaction of ten waits 50 ms beside a busy event loop, and all writers behind it.
@@ -175,8 +178,16 @@ def worker() -> Any:
     """The application of one of several processes."""
     told = json.loads(os.environ[VARIABLE])
     port = told.pop("listens")
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     told.update({name: tuple(told[name]) for name in ("hosts", "proxies")})
     return _application(Serving(**told), port)
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed would keep the port, and nobody could end it."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _application(serving: Serving, port: int) -> Any:

@@ -125,6 +125,22 @@ def test_agreement_is_that_of_the_formula(connection):
     assert figures["nominal alpha"] == pytest.approx(1 - 7 * 2 / 30)
 
 
+def test_agreement_does_not_depend_on_where_the_better_outputs_stand_in_the_file(connection):
+    """Each says with a chance of 0.9 that the first is better: two agree in 0.82, by chance in 0.5 since pairs have no
+    direction of their own; (0.82 - 0.5) / 0.5 = 0.64. Taken as they stand in the file it would be 0."""
+    project = add_project(connection, Settings(overlap=2))
+    people = add_people(connection, ["Anna", "Ben"])
+    items = add_groups(connection, project, 600, 2, 2)
+
+    def said(generator, who, quality, shown):
+        return {"ranks": [1, 2] if generator.random() < 0.9 else [2, 1]}
+
+    judge(connection, project, items, people, said, k=2, overlap=2)
+    (pairs,) = quality(connection, project, now=START + DAY).agreed
+    figures = {figure.name: figure.estimate.mean for figure in pairs.figures}
+    assert figures["nominal alpha"] == pytest.approx(0.64, abs=0.08)
+
+
 def test_friedmans_test_is_that_of_the_book():
     """Conover 1999, without ties: 12 / (n k (k + 1)) sum R^2 - 3 n (k + 1); places 1, 2, 3 always in this order."""
     good = np.tile([3.0, 2.0, 1.0], (10, 1))

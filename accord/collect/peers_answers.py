@@ -1,5 +1,5 @@
-"""Fields and answers of other labelling tools, whose exports do not say which field is the prompt, which are outputs and
-what a question asks: names tell it where they can, options where they cannot; what was not taken is said."""
+"""Fields and answers of other labelling tools, whose exports do not say which field is the prompt, which are outputs,
+and what a question asks: names tell it where they can, options where they cannot; what was not taken is said."""
 
 from __future__ import annotations
 

@@ -101,8 +101,9 @@ def _class(value: Any) -> str | tuple[str, ...]:
 
 def _plain(value: Any) -> Any:
     """Tuples as lists, and whole numbers as such: what annotators give is whole."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
+    kind = type(value)
+    if kind is tuple:
         return [_plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+    if kind is float:
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value

@@ -152,7 +152,7 @@ def judgement(row: Row, field: str, value: Mapping[str, Any], k: int) -> Judgeme
     if unknown := [name for name in value if name not in Judgement.__slots__]:
         raise row.error(f"{field}.{unknown[0]}", "unknown", "one of " + ", ".join(Judgement.__slots__))
     aspects = inner.as_object(f"{field}.aspects", value.get("aspects") or {})
-    of_aspects = row.within(f"{field}.aspects", aspects)
+    of_aspects = row.within(f"{field}.aspects", aspects) if aspects else inner
     numbers = {name: of_aspects.numbers(f"{field}.aspects.{name}", k) for name in aspects}
     flagged = inner.as_object(f"{field}.flags", value.get("flags") or {})
     return Judgement(

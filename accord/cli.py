@@ -245,8 +245,8 @@ def application() -> typer.Typer:
         required = {leaf.key for leaf in leaves(row.config).values() if leaf.required}
         places = [word.upper() if word in required else f"[{word.upper()}]" for word in row.word.split()]
         usage = " ".join((*places, "[OPTIONS]"))
-        group, _, own = name.rpartition(" ")
-        to = inside[group] if group else app
+        within, _, own = name.rpartition(" ")
+        to = inside[within] if within else app
         to.command(own, help=text, epilog=_epilog(row), options_metavar=usage, **how)(_command(name))
     return app
 

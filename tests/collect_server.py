@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accord.collect.importing import import_groups
-
 from accord.collect import accounts, projects, tokens
 from accord.collect.database import Database
+from accord.collect.importing import import_groups
 from accord.collect.migrate import create_database
 from accord.collect.settings import Settings
 from accord.records import Completion, Group

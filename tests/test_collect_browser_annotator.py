@@ -658,3 +658,28 @@ def test_a_draft_of_which_the_acknowledgement_was_lost_is_known_again(place: Sit
     page.reload()
     page.wait_for_selector(".writing")
     assert page.locator(".writing").input_value() == "one two"
+
+
+@pytest.mark.parametrize("status, why", [(503, "the server is busy"), (507, "the server has no room left")])
+def test_a_server_that_cannot_store_is_asked_again(place: Site, chrome: Any, status: int, why: str) -> None:
+    project = place.project(f"status {status}", [TWO], layout="pair", rate=False)
+    page = begun(place, chrome, project)
+    refused: list[str] = []
+
+    def refuse(route: Any) -> None:
+        refused.append(route.request.method)
+        if refused.count(route.request.method) > 1:
+            route.continue_()
+        else:
+            route.fulfill(status=status, json={"error": {"kind": "busy", "what": "no", "fix": "", "fields": {}}})
+
+    page.route(re.compile("/(draft|submit)$"), refuse)
+    page.keyboard.press("a")
+    page.wait_for_selector('#saved[data-state="lost"]')
+    assert page.locator("#saved").inner_text() == f"Not saved: {why}, kept in this browser"
+    saved(page)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(f'[data-bar="sending"]:has-text("Not submitted yet: {why}")')
+    page.wait_for_selector("text=That was all.")
+    assert sorted(refused) == ["POST", "POST", "PUT", "PUT"]
+    assert len(place.answers(project)) == 1

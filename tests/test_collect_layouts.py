@@ -29,7 +29,11 @@ def test_other_layouts_by_hand() -> None:
     assert canonical({"text": " Yes. "}, written, ()) == {"text": " Yes. "}
 
 
-@given(st.integers(1, 9).flatmap(lambda k: st.tuples(st.permutations(range(k)), st.lists(st.integers(0, 3), min_size=k, max_size=k))))  # fmt: skip
+def _orders_and_levels(k: int) -> st.SearchStrategy[tuple[list[int], list[int]]]:
+    return st.tuples(st.permutations(range(k)), st.lists(st.integers(0, 3), min_size=k, max_size=k))
+
+
+@given(st.integers(1, 9).flatmap(_orders_and_levels))
 def test_there_and_back(drawn: tuple[list[int], list[int]]) -> None:
     shown, levels = drawn
     letters = LETTERS[: len(shown)]

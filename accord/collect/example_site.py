@@ -35,7 +35,9 @@ INSTRUCTIONS = """Judge each answer as the person who asked would.
 
 Length is no merit. Equal answers may share a rank."""
 EXAMPLES = (
-    Example(title="Right and short beats long and vague", text="*What is 7 times 8?* **56** is better than a paragraph."),
+    Example(
+        title="Right and short beats long and vague", text="*What is 7 times 8?* **56** is better than a paragraph."
+    ),
     Example(title="Wrong is last", text='*When was it signed?* A wrong date ranks below "I do not know".'),
 )
 PROJECTS: dict[str, tuple[Layout, str, int]] = {  # name -> layout, file, outputs of each group
@@ -128,4 +130,5 @@ def _answer(writers: list[str], settings: Settings, chance: random.Random) -> di
         said["ratings"] = {letter: min(7, max(1, round(4 + 1.3 * value))) for letter, value in seen.items()}
     if settings.layout in ("ranking", "pair"):
         said["ranking"] = ranking
-    return json.loads(json.dumps(said))  # as a page would send it
+    sent: dict[str, Any] = json.loads(json.dumps(said))  # as a page would send it
+    return sent

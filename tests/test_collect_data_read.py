@@ -276,9 +276,8 @@ def test_commands_read_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "12" in capsys.readouterr().out
     assert main(["agreement", url, "--json", str(tmp_path / "a.json")]) == 0
     assert main(["leaderboard", url, "--json", str(tmp_path / "l.json")]) == 0
-    for name in ("a.json", "l.json"):
-        found = json.loads((tmp_path / name).read_text())
-        assert found["files"] == {url: digest_of_database(url)}
+    assert json.loads((tmp_path / "a.json").read_text())["files"] == {url: digest_of_database(url)}
+    assert [row["model"] for row in json.loads((tmp_path / "l.json").read_text())] == ["m0", "m1", "m2"]
     assert main(["convert", url, str(tmp_path / "out.jsonl"), "--to", "comparison"]) == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 12 * 9
     assert main(["convert", url, str(tmp_path / "prefs.db"), "--to", "comparison"]) == 2

@@ -18,6 +18,7 @@ from accord.collect.web import api_bodies as bodies
 from accord.collect.web.api_bodies import PREFIX, TOKEN, Id, refusals
 from accord.collect.web.api_shown import page_json, project_json, respond, task_json
 from accord.collect.web.context import Visitor, annotator, database, visitor
+from accord.collect.web.turns import in_turn
 
 router = APIRouter(prefix=PREFIX, tags=["labelling"], dependencies=[TOKEN])
 NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Nothing is left for this account."}}
@@ -35,6 +36,7 @@ def secret_of(request: Request) -> bytes:
 @router.post(
     "/projects/{project}/next", response_model=bodies.PageBody, responses={**NOTHING, **refusals(401, 403, 404, 503)}
 )
+@in_turn
 def next_page(request: Request, project: Id) -> Response:
     """The page that is open for this account, or a new one. 204: nothing is left for it."""
     who = annotator(request)
@@ -47,6 +49,7 @@ def next_page(request: Request, project: Id) -> Response:
 
 
 @router.get("/assignments/{assignment}", response_model=bodies.PageBody, responses=refusals(401, 404))
+@in_turn
 def one_page(request: Request, assignment: Id) -> Response:
     """A page of this account, with what was submitted and what is drafted."""
     who = annotator(request)
@@ -59,6 +62,7 @@ def one_page(request: Request, assignment: Id) -> Response:
 @router.put(
     "/assignments/{assignment}/draft", response_model=bodies.DraftStored, responses=refusals(401, 404, 409, 422, 503)
 )
+@in_turn
 def draft(request: Request, assignment: Id, body: bodies.DraftGiven) -> Response:
     """Keeps what is not submitted yet, and the page for this account. 409: a newer draft is stored."""
     who = annotator(request)
@@ -73,6 +77,7 @@ def draft(request: Request, assignment: Id, body: bodies.DraftGiven) -> Response
 @router.post(
     "/assignments/{assignment}/submit", response_model=bodies.ReceiptBody, responses=refusals(401, 404, 409, 422, 503)
 )
+@in_turn
 def submit(request: Request, assignment: Id, body: bodies.Submission) -> Response:
     """Stores an answer. The same `submission` with the same answer again: the same receipt, nothing stored twice."""
     who = annotator(request)
@@ -85,6 +90,7 @@ def submit(request: Request, assignment: Id, body: bodies.Submission) -> Respons
 
 
 @router.post("/assignments/{assignment}/skip", status_code=204, responses=refusals(401, 404, 409, 422, 503))
+@in_turn
 def skip(request: Request, assignment: Id, body: bodies.SkipGiven) -> Response:
     """Gives a page to somebody else. 409: it was submitted."""
     who = annotator(request)

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import collect_report
 import report
 from cases import BATCH, BLOCKS, CASES, PROFILED, RANKED, SHAPES, WARM_UP, Case, K
 from environment import machine, multiplies_bf16, peer_python
@@ -37,7 +38,10 @@ SAVING = "saving"  # saving, verifying and resuming: needs no other side
 PPO = "ppo"  # an iteration of PPO, and its training beside DPO's: needs no other side
 SAMPLING = "sampling"  # beside transformers.generate: needs neither data nor the other side
 ROLES = "roles"  # the memory of four roles on one base: needs no other side
-ALONE = (LAYOUTS, LARGE, SAVING, STRENGTHS, SAMPLING, PPO, ROLES)
+COLLECT = "collect"  # the labelling site with 200 annotators: needs neither data nor the other side
+COLLECT_LARGE = "collect_large"  # and with 100,000 groups
+COLLECT_PEER = "collect_peer"  # and beside Label Studio
+ALONE = (LAYOUTS, LARGE, SAVING, STRENGTHS, SAMPLING, PPO, ROLES, COLLECT, COLLECT_LARGE, COLLECT_PEER)
 COUNTED = 5  # steps that a figure for the page needs at least
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -53,6 +57,9 @@ TABLES = {
     SAMPLING: report.sampling_table,
     PPO: report.iteration_table,
     ROLES: report.roles_table,
+    COLLECT: collect_report.load_table,
+    COLLECT_LARGE: collect_report.large_table,
+    COLLECT_PEER: collect_report.peer_table,
 }
 
 
@@ -125,6 +132,9 @@ def alone(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         SAMPLING: ["sampling.py", *rounds],
         PPO: ["iteration.py", HOME / "12m", HOME / "12m-reward", prompts, stretches, HOME / PPO, *rounds],
         ROLES: ["roles.py", HOME / "39m", comparisons, demonstrations, HOME / ROLES],
+        COLLECT: ["collect_load.py", HOME],
+        COLLECT_LARGE: ["collect_large.py", HOME],
+        COLLECT_PEER: ["label_studio.py", HOME, *rounds],
     }
     script, *options = commands[name]
     before = wait_until_quiet(asked.wait)

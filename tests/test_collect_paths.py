@@ -67,10 +67,9 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
 @pytest.mark.parametrize("path", PATHS)
 def test_no_path_leads_out(site: Site, project: int, path: str) -> None:
     admin = site.browser("Admin")
-    version = admin.get("/login").text.split("/static/", 1)[1].split("/", 1)[0]
+    version = admin.get("/account").text.split("/static/", 1)[1].split("/", 1)[0]
     for address in (
         f"/static/{version}/{path}",
-        f"/static/{path}/style.css",
         f"/projects/{path}/export",
         f"/projects/{project}/{path}",
     ):
@@ -88,7 +87,7 @@ def test_the_name_of_what_is_sent_is_nobody_s_path(site: Site, project: int, nam
     admin.open(f"/projects/{project}/import")
     file = {"file": (name, (json.dumps(GROUP) + "\n").encode(), "application/x-ndjson")}
     answer = admin.post(f"/projects/{project}/import", files=file)
-    assert answer.status_code in (200, 422), answer.text
+    assert answer.status_code in (200, 400, 422), answer.text
     assert set(Path("/tmp").glob("*.jsonl")) | set(tmp_path.parent.glob("*.jsonl")) == before
     assert not Path("/tmp/x.jsonl").exists()
 
@@ -141,9 +140,7 @@ def test_the_command_fetches_no_address(address: str, tmp_path: Path, capsys: py
 @pytest.mark.parametrize("who", ["Anna", "Vera"])
 def test_only_an_admin_says_who_is_told(site: Site, project: int, who: str) -> None:
     body = {"settings": Settings(hook="http://169.254.169.254/").model_dump(mode="json"), "version": 1}
-    answer = site.browser(who).client.put(
-        f"/api/v1/projects/{project}/settings", json=body, headers=site.token(who, "read")
-    )
+    answer = site.browser(who).client.put(f"/api/v1/projects/{project}", json=body, headers=site.token(who, "read"))
     assert answer.status_code == 403
     with site.database.read() as connection:
         assert projects.find(connection, project).settings.hook is None

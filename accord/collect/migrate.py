@@ -6,6 +6,7 @@ first, where there is something to lose. Each step is one transaction: killed in
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from accord.collect import schema
 from accord.collect.engine import Database, check_local, connect, database_url, shown_url
@@ -100,12 +101,19 @@ def _prepare_file(path: Path, shown: str) -> None:
 
 
 def _copy(database: Database, before: str) -> None:
-    """Beside it, as it was."""
+    """Beside it, as it was; under its final name it is whole. StorageError: there is no room."""
     path = Path(str(database.url.database))
-    beside = path.with_name(f"{path.name}.{before}.{int(time.time())}.backup")
-    with database.engine.connect() as connection:
-        connection.execute(text("VACUUM INTO :path"), {"path": str(beside)})
-    beside.chmod(0o600)
+    part = path.with_name(f"{path.name}.{before}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with database.engine.connect() as connection:
+            connection.execute(text("VACUUM INTO :path"), {"path": str(part)})
+        part.chmod(0o600)
+        part.rename(path.with_name(f"{path.name}.{before}.{time.time_ns() // 1000}.backup"))
+    except (DBAPIError, OSError) as error:
+        part.unlink(missing_ok=True)
+        said = str(getattr(error, "orig", None) or error)
+        raise StorageError(f"cannot be copied first ({said})", where=str(path), fix="free some space") from error
 
 
 def _scripts() -> ScriptDirectory:

@@ -44,7 +44,7 @@ PROJECTS: dict[str, tuple[Layout, str, int]] = {  # name -> layout, file, output
     "Helpful answers": ("ranking", "answers.jsonl", 4),
     "Which one is better?": ("pair", "answers.jsonl", 2),
     "Rate them": ("rating", "answers.jsonl", 3),
-    "Good or bad?": ("thumbs", "answers.jsonl", 1),
+    "Thumb up or down?": ("thumbs", "answers.jsonl", 1),
     "Write the answer": ("demonstration", "questions.jsonl", 0),
 }
 
@@ -57,7 +57,7 @@ def fill(database: Database, now: float) -> None:
     chance = random.Random(7)
     for name, (layout, file, k) in PROJECTS.items():
         settings = Settings(
-            layout=layout, overlap=4, instructions=INSTRUCTIONS, examples=EXAMPLES, render="markdown",
+            layout=layout, overlap=7 if layout == "ranking" else 4, instructions=INSTRUCTIONS, examples=EXAMPLES, render="markdown",
             rate=layout == "ranking", lease_minutes=600,
         )  # fmt: skip
         with database.write() as connection:
@@ -68,7 +68,7 @@ def fill(database: Database, now: float) -> None:
         if k > 1:
             for number, other in enumerate(OTHERS):
                 _label(
-                    database, project, settings, other, 10 if k == 4 else 4, now - 2.5 * 86400 + 7200 * number, chance
+                    database, project, settings, other, 9 if k == 4 else 4, now - 2.5 * 86400 + 7200 * number, chance
                 )
 
 

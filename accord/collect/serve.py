@@ -61,7 +61,7 @@ class Serving:
 
 
 def serve(serving: Serving, *, say: Callable[[str], None] = print, open_browser: bool = False, page: str = "/") -> None:
-    """Serves until a signal ends it. InputError: what cannot be served, said before anything listens."""
+    """Serves until a signal ends it, which is no error. InputError: what cannot be served, said before anything listens."""
     check(serving)
     listening = _listen(serving)
     port = listening.getsockname()[1]
@@ -75,6 +75,8 @@ def serve(serving: Serving, *, say: Callable[[str], None] = print, open_browser:
             _several(serving, listening)
         else:
             _alone(serving, listening)
+    except KeyboardInterrupt:  # raised once all that was under way is done
+        say("ended")
     finally:
         listening.close()
 

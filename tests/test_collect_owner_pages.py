@@ -387,3 +387,14 @@ def test_every_layout_has_its_pages_and_can_be_settled(site, owner, layout):
     assert owner.post(f"{where}/settle", {**GIVEN, "submission": "c" * 32}).status_code == 303
     (row,) = rows(site, select(judgement.c.answer).join(assignment).where(assignment.c.kind == "adjudication"))
     assert json.loads(row.answer) == settled
+
+
+def test_a_page_that_lies_before_somebody_is_no_judgement(site, owner):
+    project = made(site, overlap=1)
+    with site.database.write() as connection:
+        add_groups(connection, project, 2, 3, 1)
+    token = site.token("Anna", "label")
+    assert site.browser().client.post(f"/api/v1/projects/{project}/next", headers=token).status_code == 200
+    assert owner.get(f"/projects/{project}/groups").text.count("0 / 1") == 2
+    assert owner.get(f"/projects/{project}/groups?show=complete").text.count(" / 1<") == 0
+    assert owner.get(f"/projects/{project}/groups?show=open").text.count("0 / 1") == 2

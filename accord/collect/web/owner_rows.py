@@ -32,7 +32,7 @@ class Line:
     words: str
     k: int
     category: str | None
-    taken: int
+    judged: int
     wanted: int
     skips: int
     gold: bool
@@ -50,11 +50,16 @@ class Lines:
     looked: int
 
 
+HELD = (  # a page of it lies before somebody
+    select(assignment.c.id)
+    .where(assignment.c.item_id == item.c.id, assignment.c.kind == "label", assignment.c.status == "open")
+    .exists()
+)
 FILTERS: dict[str, Callable[[], list[ColumnElement[bool]]]] = {
     "all": lambda: [],
     "disputed": lambda: [item.c.taken >= 2],
-    "complete": lambda: [item.c.taken >= item.c.wanted, item.c.gold.is_(None)],
-    "open": lambda: [item.c.taken < item.c.wanted, item.c.gold.is_(None)],
+    "complete": lambda: [item.c.taken >= item.c.wanted, ~HELD, item.c.gold.is_(None)],
+    "open": lambda: [or_(item.c.taken < item.c.wanted, HELD), item.c.gold.is_(None)],
     "skipped": lambda: [item.c.skips > 0],
     "gold": lambda: [item.c.gold.isnot(None)],
 }
@@ -99,7 +104,7 @@ def _rows(project: int, which: str, search: str, behind: str, most: int) -> Sele
 def _lines(connection: Connection, rows: Sequence[Row[Any]], scale: int) -> list[Line]:
     said, settled = _said(connection, [row.id for row in rows])
     return [
-        Line(row.id, row.key, beginning(json.loads(row.prompt), 120), row.k, row.category, row.taken, row.wanted,
+        Line(row.id, row.key, beginning(json.loads(row.prompt), 120), row.k, row.category, len(said[row.id]), row.wanted,
              row.skips, row.gold is not None, row.sensitive, row.id in settled, agreement(said[row.id], scale))
         for row in rows
     ]  # fmt: skip

@@ -18,8 +18,10 @@ import pytest
 from collect_server import Site, groups, make_site, site
 from sqlalchemy import func, select, text, update
 
+from accord.cli import main
 from accord.collect import refusals
 from accord.collect.client import Client
+from accord.collect.migrate import create_database
 from accord.collect.schema import assignment, item, judgement
 from accord.collect.settings import Settings
 from accord.errors import ServiceError
@@ -366,3 +368,18 @@ def test_it_ends_gracefully_and_what_is_under_way_is_done(database_url: str) -> 
     assert code in (0, -15)
     assert set(acknowledged) <= submissions(made)
     made.database.close()
+
+
+@pytest.mark.parametrize("command", [["status"], ["export", "--output", "out.jsonl"], ["serve"], ["init"]])
+def test_a_damaged_file_is_said_to_be_damaged(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "prefs.db"
+    create_database(f"sqlite:///{file}").close()
+    held = bytearray(file.read_bytes())
+    held[100:9000] = b"\xa5" * 8900
+    file.write_bytes(held)
+    assert main(["collect", *command, "--db", f"sqlite:///{file}"]) == 6
+    assert "is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "out.jsonl").exists()

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from accord.collect.refusals import Busy, Full
-from accord.errors import InputError, ServiceError, StorageError
+from accord.errors import InputError, IntegrityError, ServiceError, StorageError
 
 LOCKED = (
     "database is locked",
@@ -30,6 +30,7 @@ LOCKED = (
     "deadlock detected",
 )
 FULL = ("database or disk is full", "disk i/o error", "no space left", "could not extend file", "readonly database")
+BROKEN = ("malformed", "not a database", "file is encrypted")
 FIX = "give sqlite:///prefs.db or postgresql://user@host/database"
 
 
@@ -116,6 +117,9 @@ class Database:
                 raise Full(
                     f"the database cannot be written ({said})", where=self.name, fix="free some space"
                 ) from error
+            if any(words in said.lower() for words in BROKEN):
+                fix = "take a copy of before, or save what sqlite3's .recover finds"
+                raise IntegrityError(f"is damaged ({said})", where=self.name, fix=fix) from error
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 raise ServiceError(f"cannot be reached ({said})", where=self.name, fix="check the database") from error
             raise

@@ -57,8 +57,8 @@ def fill(database: Database, now: float) -> None:
     chance = random.Random(7)
     for name, (layout, file, k) in PROJECTS.items():
         settings = Settings(
-            layout=layout, overlap=7 if layout == "ranking" else 4, instructions=INSTRUCTIONS, examples=EXAMPLES, render="markdown",
-            rate=layout == "ranking", lease_minutes=600,
+            layout=layout, overlap=7 if layout == "ranking" else 4, instructions=INSTRUCTIONS, examples=EXAMPLES,
+            render="markdown", rate=layout == "ranking", lease_minutes=600,
         )  # fmt: skip
         with database.write() as connection:
             project = projects.create(connection, name, settings, OWNER, now - 3 * 86400)

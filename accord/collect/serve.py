@@ -61,7 +61,7 @@ class Serving:
 
 
 def serve(serving: Serving, *, say: Callable[[str], None] = print, open_browser: bool = False, page: str = "/") -> None:
-    """Serves until a signal ends it, which is no error. InputError: what cannot be served, said before anything listens."""
+    """Serves until a signal ends it, no error. InputError: what cannot be served, before anything listens."""
     check(serving)
     listening = _listen(serving)
     port = listening.getsockname()[1]

@@ -104,8 +104,9 @@ def _rows(project: int, which: str, search: str, behind: str, most: int) -> Sele
 def _lines(connection: Connection, rows: Sequence[Row[Any]], scale: int) -> list[Line]:
     said, settled = _said(connection, [row.id for row in rows])
     return [
-        Line(row.id, row.key, beginning(json.loads(row.prompt), 120), row.k, row.category, len(said[row.id]), row.wanted,
-             row.skips, row.gold is not None, row.sensitive, row.id in settled, agreement(said[row.id], scale))
+        Line(row.id, row.key, beginning(json.loads(row.prompt), 120), row.k, row.category, len(said[row.id]),
+             row.wanted, row.skips, row.gold is not None, row.sensitive, row.id in settled,
+             agreement(said[row.id], scale))
         for row in rows
     ]  # fmt: skip
 

@@ -258,7 +258,7 @@ EDITS = (
     ),
     Edit(
         SWAP, "in the order of ranks", "accord/data/choose.py",
-        "return [-rank for rank in judgement.ranks]", "return [rank for rank in judgement.ranks]", ("test_choose.py",),
+        "return {place: -rank for place", "return {place: rank for place", ("test_choose.py",),
     ),
 )  # fmt: skip
 

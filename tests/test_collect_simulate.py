@@ -16,6 +16,7 @@ from accord.collect.settings import Settings
 from accord.collect.simulate import Done, Simulation, Truth, simulate
 from accord.collect.simulated_report import Report, report
 from accord.errors import InputError
+from accord.records import Completion, Group
 
 
 def labelled(
@@ -55,6 +56,16 @@ def test_strengths_bias_and_agreement_come_out_as_put_in(tmp_path: Path) -> None
     words = "\n".join(found.lines())
     assert "300 groups have exactly as many" in words and "strength of model-" in words
     assert found.to_json()["overlap"]["exact"] == 300
+    made.database.close()
+
+
+def test_a_text_of_two_models_says_nothing_of_either(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'prefs.db'}"
+    group = Group("g", "p", (Completion("same", "a"), Completion("same", "b"), Completion("other", "b")))
+    made = make_site(url, annotators=(), given=[group])
+    truth = Truth(made.database, made.project, Simulation(1, strengths={"a": 1.0, "b": -1.0}))
+    assert list(truth.of_item.values()) == [[0.0, 0.0, -1.0]]
+    assert list(truth.models.values()) == [[None, None, "b"]]
     made.database.close()
 
 

@@ -108,12 +108,13 @@ class Hasty(Client):
 
 
 class Truth:
-    """The quality of every output, found by its texts: so nobody needs to know which group or model it is."""
+    """The quality of every output, found by its texts: so nobody needs to know which group or model it is.
+
+    A text that several outputs have is as good as they are on average. models: of each group's outputs; None where no
+    model is named, or where several wrote that text, so that nothing can be learnt of theirs.
+    """
 
     def __init__(self, database: Database, project: int, simulation: Simulation) -> None:
-        self.of_text: dict[str, float] = {}
-        self.of_item: dict[int, list[float]] = {}
-        self.models: dict[int, list[str | None]] = {}
         with database.read() as connection:
             rows = connection.execute(
                 select(item.c.id, item.c.key, item.c.prompt, output.c.place, output.c.content, output.c.model)
@@ -123,13 +124,21 @@ class Truth:
             ).all()
         named = {row.model for row in rows if row.model is not None}
         self.strengths = dict(simulation.strengths or people_model.strengths(sorted(named), simulation.seed))
-        for row in rows:
+        texts = [
+            _text(turns(json.loads(row.prompt), "user"), turns(json.loads(row.content), "assistant")) for row in rows
+        ]
+        given: dict[str, list[float]] = {}
+        writers: dict[str, set[str | None]] = {}
+        for row, text in zip(rows, texts, strict=True):
             own = people_model.own_part(simulation.seed, row.key, row.place, simulation.spread)
-            quality = self.strengths.get(row.model, 0.0) + own
-            self.of_item.setdefault(row.id, []).append(quality)
-            self.models.setdefault(row.id, []).append(row.model)
-            shown = turns(json.loads(row.prompt), "user"), turns(json.loads(row.content), "assistant")
-            self.of_text[_text(*shown)] = quality
+            given.setdefault(text, []).append(self.strengths.get(row.model, 0.0) + own)
+            writers.setdefault(text, set()).add(row.model)
+        self.of_text = {text: sum(values) / len(values) for text, values in given.items()}
+        self.of_item: dict[int, list[float]] = {}
+        self.models: dict[int, list[str | None]] = {}
+        for row, text in zip(rows, texts, strict=True):
+            self.of_item.setdefault(row.id, []).append(self.of_text[text])
+            self.models.setdefault(row.id, []).append(row.model if len(writers[text]) == 1 else None)
 
     def quality(self, page: Json, output: Json) -> float:
         """InputError: the site shows a text that is not in the database."""

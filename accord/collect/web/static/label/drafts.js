@@ -20,7 +20,10 @@ export class Drafts {
   left() {
     const found = this.kept.get(this.name);
     if (!found?.answer) return null;
-    if (marked(found.answer) === marked(this.page.draft)) return null;
+    if (marked(found.answer) === marked(this.page.draft)) {
+      this.kept.drop(this.name); // it arrived after all
+      return null;
+    }
     const same = found.version === this.version && found.revision === this.revision;
     return { ...found, mine: same || isOwn(this.page, found) };
   }

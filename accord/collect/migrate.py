@@ -111,9 +111,10 @@ def _copy(database: Database, before: str) -> None:
         part.chmod(0o600)
         part.rename(path.with_name(f"{path.name}.{before}.{time.time_ns() // 1000}.backup"))
     except (DBAPIError, OSError) as error:
-        part.unlink(missing_ok=True)
         said = str(getattr(error, "orig", None) or error)
         raise StorageError(f"cannot be copied first ({said})", where=str(path), fix="free some space") from error
+    finally:
+        part.unlink(missing_ok=True)  # interrupted, too
 
 
 def _scripts() -> ScriptDirectory:
